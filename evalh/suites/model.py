@@ -1,0 +1,239 @@
+"""The suite: one pydantic model that Python and YAML suites both build.
+
+A suite says what is tested (golden set and system), how (checks, panel), whom to ask (sampling) and what decides (gate).
+Paths are text here; they are looked up beside the suite, then in its parent folders up to the project's root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SerializeAsAny, model_validator
+
+from evalh.checks.base import Check
+from evalh.checks.registry import check_from_spec
+from evalh.fingerprints import derived_seed
+from evalh.judging.rubric import Rubric
+
+
+class Part(BaseModel):
+    """A part of a suite: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class System(Part):
+    """What is under test. `name`, `version` and `family` are stored with every output."""
+
+    name: str | None = None
+    version: str | None = None
+    family: str | None = Field(default=None, description="a family of families.toml; looked up by model name where not given")
+
+
+class Recorded(System):
+    """Outputs that exist already, in an outputs.jsonl."""
+
+    recorded: str
+
+    def __init__(self, recorded: str | None = None, /, **data: Any) -> None:
+        super().__init__(**({"recorded": recorded} if recorded is not None else {}), **data)
+
+
+class Function(System):
+    """A Python function from an item's input to an output: text, a dict with `output`, or an `Output`. Sync or async."""
+
+    function: str | Callable[..., Any]
+
+    def __init__(self, function: str | Callable[..., Any] | None = None, /, **data: Any) -> None:
+        super().__init__(**({"function": function} if function is not None else {}), **data)
+
+
+class Model(System):
+    """A model of a provider (`openai:…`, `anthropic:…`, `vllm:…`), or of any OpenAI-compatible server by `base_url`."""
+
+    model: str
+    system_prompt: str | None = None
+    template: str = Field(default="{input}", description="the user message; {input} stands for the item's input")
+    base_url: str | None = None
+    api_key_env: str | None = None
+    api: Literal["chat", "responses"] | None = None
+    temperature: float | None = None
+    max_tokens: int = 1024
+    timeout_s: float = 60.0
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, model: str | None = None, /, **data: Any) -> None:
+        super().__init__(**({"model": model} if model is not None else {}), **data)
+
+
+class Endpoint(Model):
+    """A service that speaks the OpenAI chat format: `endpoint` is its base URL, `model` what to ask it for."""
+
+    endpoint: str
+
+    def __init__(self, endpoint: str | None = None, /, **data: Any) -> None:
+        super().__init__(**({"endpoint": endpoint} if endpoint is not None else {}), **data)
+
+
+class Command(System):
+    """A program that reads one JSON object a line (`item_id`, `input`) and writes one a line (`item_id`, `output`)."""
+
+    command: str | list[str]
+    timeout_s: float = 60.0
+
+    def __init__(self, command: str | list[str] | None = None, /, **data: Any) -> None:
+        super().__init__(**({"command": command} if command is not None else {}), **data)
+
+
+_BY_KEY: dict[str, type[System]] = {
+    "recorded": Recorded, "function": Function, "endpoint": Endpoint, "model": Model, "command": Command,
+}  # fmt: skip — the first key that is present decides; endpoint stands before model because it has both
+
+
+def _system(value: Any) -> Any:
+    if isinstance(value, str):
+        if value.endswith(".jsonl"):
+            return Recorded(value)
+        raise ValueError("a system is {recorded: FILE.jsonl}, {function: 'module:name'}, {model: 'provider:name'}, {endpoint: URL, model: NAME} or {command: [...]}")
+    if callable(value) and not isinstance(value, System):
+        return Function(value)
+    if isinstance(value, dict):
+        for key, kind in _BY_KEY.items():
+            if key in value:
+                return kind(**value)
+        raise ValueError(f"a system needs one of {', '.join(_BY_KEY)}")
+    return value
+
+
+AnySystem = Annotated[SerializeAsAny[System], BeforeValidator(_system)]
+
+
+class Judge(Part):
+    """A model that judges. There is no default judge: `model` is `provider:name`, family is looked up or given."""
+
+    model: str = Field(pattern=r"^[a-z0-9_-]+:.+$")
+    name: str | None = Field(default=None, description="shown in tables; the model where not given")
+    family: str | None = None
+    version: str | None = Field(default=None, description="replay: only verdicts of this judge_version")
+    prompt: str | None = Field(default=None, description="replay: only verdicts recorded under this prompt")
+    base_url: str | None = None
+    api_key_env: str | None = None
+    api: Literal["chat", "responses"] | None = None
+    temperature: float | None = None
+    max_tokens: int = 1024
+    timeout_s: float = 60.0
+    params: dict[str, Any] = Field(default_factory=dict)
+    source: str | None = Field(default=None, description="replay: judgments.jsonl; sim: the judges' profile")
+    weight: float = Field(default=1.0, gt=0)
+
+    @property
+    def title(self) -> str:
+        return self.name or self.model
+
+
+def _judge(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+class Panel(Part):
+    """The judges, the rubric, the order of presentation and the rule that makes one score of many verdicts."""
+
+    judges: list[Annotated[Judge, BeforeValidator(_judge)]] = Field(min_length=1)
+    rubric: str | Rubric
+    rule: Literal["majority", "mean", "unanimous"] = "majority"
+    order: Literal["both", "drawn", "recorded"] = Field(default="both", description="pairwise: both orders, one drawn from the seed, or (replay only) those that were recorded")
+    against: AnySystem | None = Field(default=None, description="pairwise: the other system; else the systems of one outputs file are paired")
+    repeats: int = Field(default=1, ge=1)
+    attempts: int = Field(default=3, ge=1, description="how often a judge is asked when its reply cannot be read; then the verdict is unscored")
+    allow_same_family: bool = False
+    mask: bool = Field(default=True, description="mask self-identification in what judges see; turned off only to measure what it does")
+    show_names: bool = Field(default=False, description="label answers with their systems' names; only to measure what blinding does")
+
+
+class Sampling(Part):
+    """How many outputs people label, and by which probability design."""
+
+    labels: int = Field(gt=0)
+    strategy: Literal["simple", "stratified", "disagreement", "uncertainty"] = "stratified"
+    floor: float = Field(default=0.3, ge=0.05, le=1.0, description="share of the sample drawn uniformly, so that every output can be drawn")
+
+
+class Gate(Part):
+    """What decides whether this version ships. Every rule that is given must pass."""
+
+    minimum: float | None = Field(default=None, ge=0, le=1, description="the lower bound of the score must be above this")
+    baseline: str | None = Field(default=None, description="a run, or a tag given by `evalh gate --approve RUN --as TAG`")
+    margin: float | None = Field(default=None, gt=0, lt=1, description="how much worse than the baseline is still no regression, in absolute points")
+    max_unscored: float = Field(default=0.05, ge=0, le=1, description="largest share of outputs without a score")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided error of each rule")
+
+    @model_validator(mode="after")
+    def _decides_something(self) -> Gate:
+        if self.minimum is None and self.baseline is None:
+            raise ValueError("a gate needs `minimum`, or `baseline` with `margin`")
+        if (self.baseline is None) != (self.margin is None):
+            raise ValueError("`baseline` and `margin` go together")
+        return self
+
+
+AnyCheck = Annotated[SerializeAsAny[Check], BeforeValidator(check_from_spec)]
+
+
+class Suite(BaseModel):
+    """A suite: golden set, system, three tiers and a gate."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    description: str = ""
+    golden: str = Field(description="folder of the golden set: golden.toml and items.jsonl")
+    system: AnySystem
+    slices: list[str] | None = Field(default=None, description="only items of these slices")
+    checks: list[AnyCheck] = Field(default_factory=list)
+    panel: Panel | None = None
+    sampling: Sampling | None = None
+    gate: Gate | None = None
+    labels: str | None = Field(default=None, description="labels.jsonl with labels that people gave already")
+    frozen: str | None = Field(default=None, description="folder of frozen references for this suite's judges")
+    seed: int | None = Field(default=None, description="drawn from the suite's name where not given; always in the run's record")
+
+    _file: Path | None = PrivateAttr(default=None)
+    _tests: list[SuiteTest] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Suite:
+        if not self.checks and self.panel is None and not self._tests:
+            pass  # a Python suite may add tests after construction; the loader refuses an empty suite
+        return self
+
+    def test(self, function: Callable[..., Any] | None = None, /, *, blocking: bool = False) -> Any:
+        """Register a test function of one argument, `output`: one pytest test per item; a plain assert is a check.
+
+        With `blocking=True` it runs before the judges (and sees no verdicts); else after them.
+        """
+
+        def register(fn: Callable[..., Any]) -> Callable[..., Any]:
+            self._tests.append(SuiteTest(name=fn.__name__, function=fn, blocking=blocking))
+            fn.__evalh_suite__ = self  # type: ignore[attr-defined]
+            return fn
+
+        return register(function) if function is not None else register
+
+    @property
+    def tests(self) -> list[SuiteTest]:
+        return list(self._tests)
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of every random choice of a run: given, or drawn from the suite's name."""
+        return self.seed if self.seed is not None else derived_seed("suite", self.name) % 2**31
+
+
+class SuiteTest(Part):
+    """A test function of a Python suite."""
+
+    name: str
+    function: Callable[..., Any]
+    blocking: bool = False
