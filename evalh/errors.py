@@ -6,7 +6,8 @@
     ├── ProviderError     exit 4  a model provider could not be used
     │   ├── ProviderBusy      429 or overload; carries `retry_after` seconds; worth another try
     │   ├── ProviderDown      timeout, dropped connection, 5xx; worth another try
-    │   └── ProviderRefused   bad key, unknown model, malformed request; another try will not help
+    │   └── ProviderRefused   this request will never be answered; another try will not help
+    │       └── ProviderUnusable  bad key, unknown model, missing extra: no request will ever be answered
     └── StoreError        exit 4  the DuckDB file could not be used
         ├── StoreBusy         another process holds it; nothing is lost, the journal keeps the rows
         └── StoreTooNew       exit 2  written by a newer evalh than this one
@@ -80,7 +81,11 @@ class ProviderDown(ProviderError):
 
 
 class ProviderRefused(ProviderError):
-    """The provider will never answer this: bad key, unknown model, malformed request."""
+    """The provider will never answer this request: malformed, too long, not recorded."""
+
+
+class ProviderUnusable(ProviderRefused):
+    """The provider will never answer any request as it is set up: bad key, unknown model, missing extra. Stops a run."""
 
 
 class StoreError(EvalhError):

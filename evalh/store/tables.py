@@ -59,9 +59,10 @@ TABLES: tuple[Table, ...] = (
         _c("locked", "BOOLEAN", "golden.toml holds the hash of its items"),
         _c("first_seen", "TIMESTAMP", "UTC"),
     )),
-    Table("items", "Items of golden sets, by content hash: a changed item is a new row.", ("golden", "item_id", "item_hash"), (
+    Table("items", "Items of golden sets, each version of a set whole: a run's items are those of its golden and golden_hash.", ("golden", "golden_hash", "item_id"), (
         _c("golden", "VARCHAR", ""),
-        _c("golden_version", "VARCHAR", "version in which this content was first seen"),
+        _c("golden_version", "VARCHAR", ""),
+        _c("golden_hash", "VARCHAR", "hash of items.jsonl, as in runs and golden_sets"),
         _c("item_id", "VARCHAR", ""),
         _c("item_hash", "VARCHAR", "hash of input and reference"),
         _c("input", "JSON", "text, chat messages or null"),
@@ -163,9 +164,10 @@ TABLES: tuple[Table, ...] = (
         _c("masked", "JSON", "what was masked in the outputs: text and place"),
         _c("nonce", "VARCHAR", "the fence around untrusted text"),
         _c("seed", "BIGINT", "seed of this presentation"),
+        _c("meta", "JSON", "recorded verdicts: what their file says beyond these columns (samples, probs, …)"),
         _c("at", "TIMESTAMP", "UTC"),
     )),
-    Table("scores", "One row per output of a finished run: where it went and what it is worth.", ("run_id", "item_id", "system", "trial"), (
+    Table("scores", "One row per output of a run: where it went and what it is worth.", ("run_id", "item_id", "system", "against", "trial"), (
         _c("run_id", "VARCHAR", ""),
         _c("item_id", "VARCHAR", ""),
         _c("system", "VARCHAR", ""),
@@ -213,6 +215,7 @@ TABLES: tuple[Table, ...] = (
         _c("inclusion_probability", "DOUBLE", ""),
         _c("stratum", "VARCHAR", ""),
         _c("note", "VARCHAR", ""),
+        _c("meta", "JSON", "recorded labels: what their file says beyond these columns"),
         _c("at", "VARCHAR", "as given"),
         _c("imported_at", "TIMESTAMP", "UTC"),
     )),

@@ -1,0 +1,85 @@
+"""Settings of a project: `evalh.toml`, or `[tool.evalh]` of pyproject.toml, in the nearest folder above.
+
+Keys of providers are never here: only the names of the environment variables that hold them.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evalh.errors import InputError
+
+STORE = ".evalh/evalh.duckdb"
+_MARKS = ("evalh.toml", "pyproject.toml", ".git")
+
+
+class ProviderConfig(BaseModel):
+    """Where a provider is and which environment variable holds its key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str | None = None
+    api_key_env: str | None = None
+    in_flight: int | None = Field(default=None, ge=1, description="calls of this provider at one time")
+
+
+class Config(BaseModel):
+    """The settings of a project, all optional."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str | None = None
+    in_flight: int = Field(default=32, ge=1, le=1000, description="model calls at one time")
+    families: dict[str, dict[str, Any]] = Field(default_factory=dict, description="families to add to families.toml, or to replace there")
+    prices: dict[str, dict[str, Any]] = Field(default_factory=dict, description="`provider:model` → {input, output, as_of}, USD per million tokens")
+    providers: dict[str, ProviderConfig] = Field(default_factory=dict)
+
+    root: Path = Field(default=Path(), description="the project's root; found, not written")
+    file: str | None = Field(default=None, description="the file these settings came from; found, not written")
+
+
+def project_root(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds evalh.toml, pyproject.toml or .git; `start` where there is none."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if any((folder / mark).exists() for mark in _MARKS):
+            return folder
+    return start
+
+
+def load_config(start: Path | None = None) -> Config:
+    """The settings that hold in a folder. Raises InputError naming the file and the field."""
+    root = project_root(start or Path.cwd())
+    for name, pick in (("evalh.toml", lambda data: data), ("pyproject.toml", lambda data: data.get("tool", {}).get("evalh"))):
+        path = root / name
+        if not path.is_file():
+            continue
+        try:
+            data = pick(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"not TOML: {error}", where=name) from None
+        if data is None:
+            continue
+        try:
+            return Config(**{**data, "root": root, "file": name})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InputError(first["msg"], where=f"{name}: {field}", hint=f"known settings: {', '.join(_known())}") from None
+    return Config(root=root)
+
+
+def store_path(given: str | None, config: Config) -> Path:
+    """Where the store is: `--store`, then EVALH_STORE, then the settings, then `.evalh/evalh.duckdb` under the root."""
+    if given or os.environ.get("EVALH_STORE"):
+        return Path(given or os.environ["EVALH_STORE"])
+    return config.root / (config.store or STORE)
+
+
+def _known() -> list[str]:
+    return [name for name in Config.model_fields if name not in ("root", "file")]

@@ -1,0 +1,326 @@
+"""The main road: load suite, get outputs, checks, panel, sample for people, store. One run from start to end.
+
+    prepare ─ open the run (or resume it) ─ every item through the tiers ─ sample ─ finish
+
+Every row is in the journal before it counts and in DuckDB soon after; a run can be stopped at any point and the same
+command goes on where it was: stored outputs and answered calls are not asked again, and keys keep rows from doubling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from evalh import __version__
+from evalh.engine import BudgetReached, Engine, Line, Spending, check_prices
+from evalh.errors import EvalhError, StoreBusy, UsageError
+from evalh.fingerprints import content_hash
+from evalh.judging.parsing import PARSER_VERSION
+from evalh.prepare import Prepared, SystemSide, open_line
+from evalh.records import CheckResult, Item, Output, ToolCall
+from evalh.rows import frozen_rows, item_row, label_row, now
+from evalh.sampling import Unit, draw
+from evalh.store.journal import Journal
+from evalh.store.store import Store
+from evalh.suites.model import Command, Function, Model
+from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
+from evalh.tiers import Road, Settled, line_key, travel
+
+FOLD_EVERY_S = 1.0
+
+Watch = Callable[["Progress"], None]
+
+
+@dataclass
+class Progress:
+    """How far a run is; handed to whoever watches it after every item."""
+
+    run_id: str
+    total: int
+    done: int = 0
+    blocked: int = 0
+    unscored: int = 0
+    asked: int = 0
+    cached: int = 0
+    spent_usd: float = 0.0
+
+
+class RunOptions(NamedTuple):
+    """How a run is made; what is run is the suite's."""
+
+    budget_usd: float | None = None
+    rejudge: str | None = None  # a run whose stored outputs are judged again
+    fresh: bool = False  # ask again what was answered in earlier runs
+    run_tests: bool = True
+    resume: bool = True
+
+
+@dataclass
+class RunOutcome:
+    """What a run came to. `settled` is one record per output (or pair)."""
+
+    run_id: str
+    status: str  # finished, interrupted, over_budget, failed
+    resumed: bool
+    settled: list[Settled] = field(default_factory=list)
+    spending: Spending = field(default_factory=Spending)
+    error: EvalhError | None = None
+
+
+def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | None = None) -> RunOutcome:
+    """Run a prepared suite. Raises InputError before anything is stored; an interrupt ends the run as resumable."""
+    lines = {line_key(seat): open_line(seat.target, prepared.config, seat.family.name if seat.family else None) for seat in prepared.seats}
+    system_lines = {s.role: open_line(s.target, prepared.config) for s in _sides(prepared) if s.target is not None}
+    check_prices([*lines.values(), *system_lines.values()], options.budget_usd)
+    given = stored_outputs(store, options.rejudge, prepared) if options.rejudge else None
+    store.fold_journals()
+    run_id, resumed = open_run(prepared, store, options)
+    with Journal(store, run_id) as journal:
+        if resumed:
+            _event(journal, run_id, "running", "resumed")
+        else:
+            _write_run(journal, prepared, run_id, options)
+        engine = Engine(
+            run_id=run_id, write=journal.append, known={} if options.fresh else known_calls(store, [*lines.values(), *system_lines.values()]),
+            spending=Spending(options.budget_usd), in_flight=prepared.config.in_flight,
+        )  # fmt: skip
+        outcome = RunOutcome(run_id, "finished", resumed, spending=engine.spending)
+        try:
+            asyncio.run(_run_items(prepared, engine, lines, system_lines, given, store, journal, outcome, options, watch))
+        except KeyboardInterrupt:
+            outcome.status = "interrupted"
+        except BudgetReached:
+            outcome.status = "over_budget"
+        except EvalhError as error:
+            outcome.status, outcome.error = "failed", error
+        if outcome.status == "finished":
+            finish(prepared, journal, outcome)
+        _event(journal, run_id, outcome.status, str(outcome.error or ""))
+        journal.fold()
+    return outcome
+
+
+async def _run_items(
+    prepared: Prepared, engine: Engine, lines: Mapping[str, Line], system_lines: Mapping[str, Line], given: Mapping[str, Sequence[Output]] | None,
+    store: Store, journal: Journal, outcome: RunOutcome, options: RunOptions, watch: Watch | None,
+) -> None:  # fmt: skip
+    sources = {side.role: _source(side, prepared, engine, system_lines) for side in _sides(prepared)}
+    road = Road(
+        prepared=prepared, engine=engine, lines=lines,
+        stored_outputs=given if given is not None else (_own_outputs(store, engine.run_id) if outcome.resumed else {}),
+        stored_checks=_own_checks(store, engine.run_id) if outcome.resumed else {},
+        answer=sources["system"].answer, answer_against=sources["against"].answer if "against" in sources else None, run_tests=options.run_tests,
+    )  # fmt: skip
+    folding = asyncio.create_task(_fold_now_and_then(journal))
+    try:
+        await run_items(road, prepared.items, outcome, watch)
+    finally:
+        folding.cancel()
+        await asyncio.gather(folding, return_exceptions=True)
+        await asyncio.gather(*(c.aclose() for c in [*(ln.provider for ln in (*lines.values(), *system_lines.values())), *sources.values()]), return_exceptions=True)
+
+
+async def run_items(road: Road, items: Sequence[Item], outcome: RunOutcome, watch: Watch | None) -> None:
+    """Every item through the tiers, a bounded number at a time. The first fatal error stops the others."""
+    progress = Progress(road.run_id, total=len(items))
+    queue = iter(items)
+
+    async def worker() -> None:
+        for item in queue:  # one iterator for all workers: each item is taken once
+            settled = await travel(road, item)
+            outcome.settled += settled
+            _count(progress, settled, road.engine)
+            if watch is not None:
+                watch(progress)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(items), road.engine.in_flight)):
+                group.create_task(worker())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _fold_now_and_then(journal: Journal) -> None:
+    while True:
+        await asyncio.sleep(FOLD_EVERY_S)
+        try:
+            await asyncio.to_thread(journal.fold)
+        except StoreBusy:
+            continue  # the rows stay in the journal; the next turn, the end of the run or the next command folds them
+
+
+def finish(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
+    """The end of a run: the scores, and the sample that people will label."""
+    for settled in outcome.settled:
+        journal.append("scores", settled.row(outcome.run_id))
+    for row in _judge_rows(prepared, outcome):
+        journal.append("judges", row)
+    if prepared.suite.sampling is None:
+        return
+    sampling = prepared.suite.sampling
+    units = [Unit(_unit_id(s), s.item.slice, s.score, s.disagreement) for s in outcome.settled if s.route != "no_output"]
+    by_id = {_unit_id(s): s for s in outcome.settled}
+    for task in draw(units, sampling.labels, sampling.strategy, floor=sampling.floor, seed=prepared.seed):
+        settled = by_id[task.unit_id]
+        journal.append("label_tasks", {
+            "task_id": content_hash("task", outcome.run_id, task.unit_id), "run_id": outcome.run_id, "item_id": settled.item.item_id,
+            "system": settled.output.system, "against": settled.against.system if settled.against else "", "trial": settled.output.trial,
+            "output_hash": settled.output.output_hash, "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None,
+            "inclusion_probability": task.inclusion_probability, "stratum": task.stratum, "design": task.design, "seed": task.seed,
+            "position": task.position, "at": now(),
+        })  # fmt: skip
+
+
+def _judge_rows(prepared: Prepared, outcome: RunOutcome) -> list[dict[str, Any]]:
+    """The judges as they answered: one row for every version that a provider reported."""
+    versions: dict[tuple[str, str], set[str]] = {}
+    for settled in outcome.settled:
+        for verdict in settled.verdicts:
+            versions.setdefault((verdict.judge, verdict.prompt), set()).add(verdict.judge_version or "")
+    return [
+        {
+            "run_id": outcome.run_id, "judge": seat.name, "judge_version": version, "prompt": seat.prompt, "provider": seat.target.provider,
+            "model": seat.target.model, "family": seat.family.name if seat.family else None,
+            "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "prompt_hash": prepared.prompt_hash,
+            "parser_version": PARSER_VERSION, "params": seat.target.model_dump(mode="json", exclude_none=True),
+            "same_family": bool(seat.same_family), "simulated": seat.target.provider == "sim",
+        }
+        for seat in prepared.seats
+        for version in sorted(versions.get(seat.seat, ()))
+    ]  # fmt: skip
+
+
+def open_run(prepared: Prepared, store: Store, options: RunOptions) -> tuple[str, bool]:
+    """The id of the run, and whether it goes on with an interrupted one of the same key."""
+    if options.resume and store.exists():
+        unfinished = store.query(
+            "SELECT run_id FROM runs WHERE run_key = ? AND run_id NOT IN (SELECT run_id FROM run_events WHERE event = 'finished') ORDER BY started_at DESC LIMIT 1",
+            [run_key(prepared, options)],
+        )
+        if unfinished:
+            return unfinished[0]["run_id"], True
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{prepared.suite.name}-{stamp}-{secrets.token_hex(2)}", False
+
+
+def run_key(prepared: Prepared, options: RunOptions) -> str:
+    return content_hash(prepared.run_key, options.rejudge, options.fresh)
+
+
+def known_calls(store: Store, lines: Iterable[Line]) -> dict[str, dict[str, Any]]:
+    """Answered calls of these models, by call id."""
+    models = sorted({(ln.target.provider, ln.target.model) for ln in lines if ln.keeps_replies})
+    known: dict[str, dict[str, Any]] = {}
+    for provider, model in models if store.exists() else []:
+        rows = store.query(
+            "SELECT call_id, run_id, reply, reply_tool_calls, version, system_fingerprint, finish_reason, tokens_in, tokens_out, cost_usd, latency_ms"
+            " FROM provider_calls WHERE provider = ? AND model = ?",
+            [provider, model],
+        )
+        for row in rows:
+            known[row["call_id"]] = {**row, "reply_tool_calls": json.loads(row["reply_tool_calls"] or "[]")}
+    return known
+
+
+def stored_outputs(store: Store, run_id: str, prepared: Prepared) -> dict[str, list[Output]]:
+    """The outputs of an earlier run, for `--rejudge`. Raises UsageError where it lacks one that is needed."""
+    outputs = _own_outputs(store, run_id) if store.exists() else {}
+    missing = [i.item_id for i in prepared.items if i.item_id not in outputs]
+    if missing:
+        raise UsageError(f"run {run_id!r} has no output for {missing[0]} ({len(missing)} of {len(prepared.items)} items)", hint="name a finished run of this suite")
+    return outputs
+
+
+def _own_outputs(store: Store, run_id: str) -> dict[str, list[Output]]:
+    found: dict[str, list[Output]] = {}
+    columns = "item_id, system, system_version, family, trial, output, tool_calls, latency_ms, cost_usd, tokens, error, meta"
+    for row in store.query(f"SELECT {columns} FROM outputs WHERE run_id = ? ORDER BY rowid", [run_id]):
+        calls = [ToolCall(**call) for call in json.loads(row.pop("tool_calls") or "[]")]
+        data = {k: v for k, v in row.items() if k not in ("output", "meta")}
+        output = Output(**data, text=row["output"] or "", tool_calls=calls, meta=json.loads(row["meta"] or "{}"))
+        found.setdefault(output.item_id, []).append(output)
+    return found
+
+
+def _own_checks(store: Store, run_id: str) -> dict[tuple[str, str, int], list[CheckResult]]:
+    found: dict[tuple[str, str, int], list[CheckResult]] = {}
+    columns = 'item_id, system, trial, "check", check_hash, status, score, reason, negated, blocking, weight'
+    for row in store.query(f"SELECT {columns} FROM check_results WHERE run_id = ? ORDER BY rowid", [run_id]):
+        key = (row.pop("item_id"), row.pop("system"), row.pop("trial"))
+        found.setdefault(key, []).append(CheckResult(**row))
+    return found
+
+
+def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOptions) -> None:
+    """The run's record and everything it names, before the first item."""
+    golden = prepared.golden
+    journal.append("runs", {
+        "run_id": run_id, "suite": prepared.suite.name, "run_key": run_key(prepared, options), "suite_hash": content_hash(prepared.settings),
+        "golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash,
+        "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "seed": prepared.seed, "kind": prepared.kind,
+        "simulated": any(s.target.provider == "sim" for s in prepared.seats), "allow_same_family": any(s.same_family for s in prepared.seats),
+        "evalh_version": __version__, "settings": prepared.settings, "started_at": now(),
+    })  # fmt: skip
+    journal.append("golden_sets", {
+        "golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash, "canary": golden.canary,
+        "licence": golden.licence, "slices": golden.slices, "locked": golden.locked, "first_seen": now(),
+    })  # fmt: skip
+    for item in prepared.items:
+        journal.append("items", item_row(item, golden.name, golden.version))
+    for side in _sides(prepared):
+        for name in side.names:
+            journal.append("systems", {
+                "run_id": run_id, "system": name, "system_version": side.spec.version or "", "family": side.families[name],
+                "kind": type(side.spec).__name__.lower(), "role": side.role,
+            })  # fmt: skip
+    for label in prepared.labels:
+        journal.append("labels", label_row(run_id, label))
+    if prepared.frozen is not None:
+        for row in frozen_rows(prepared.frozen):
+            journal.append("frozen_refs", row)
+    _event(journal, run_id, "running", "")
+
+
+def _event(journal: Journal, run_id: str, event: str, detail: str) -> None:
+    journal.append("run_events", {"run_id": run_id, "event": event, "at": now(), "detail": detail})
+
+
+def _sides(prepared: Prepared) -> list[SystemSide]:
+    return [s for s in (prepared.system, prepared.against) if s is not None]
+
+
+def _source(side: SystemSide, prepared: Prepared, engine: Engine, lines: Mapping[str, Line]) -> Source:
+    name = side.names[0]
+    if side.recorded is not None:
+        return side.recorded
+    if isinstance(side.spec, Function):
+        return FunctionSource(side.spec, name)
+    if isinstance(side.spec, Command):
+        return CommandSource(side.spec, name, prepared.resolve.base)
+    assert isinstance(side.spec, Model)
+
+    async def ask(request: Any, item_id: str) -> Any:
+        answer = await engine.call(lines[side.role], request, purpose="system", item_id=item_id)
+        return answer.reply, answer.cost_usd, answer.latency_ms
+
+    return ModelSource(side.spec, name, ask)
+
+
+def _unit_id(settled: Settled) -> str:
+    return "\x1f".join([settled.item.item_id, settled.output.system, settled.against.system if settled.against else "", str(settled.output.trial)])
+
+
+def _count(progress: Progress, settled: Sequence[Settled], engine: Engine) -> None:
+    progress.done += 1
+    progress.spent_usd = engine.spending.spent_usd
+    for one in settled:
+        progress.blocked += one.route == "blocked"
+        progress.unscored += one.score is None
+        progress.asked += len({v.call_id for v in one.verdicts if not v.cached})
+        progress.cached += len({v.call_id for v in one.verdicts if v.cached})

@@ -1,0 +1,308 @@
+"""From a suite to everything a run needs, checked before anything is asked: the one place where bad input is found.
+
+`evalh plan`, `evalh run` and the pytest plugin all start here. Nothing is stored and no model is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalh.checks.apply import CompiledCheck, compile_checks
+from evalh.config import Config
+from evalh.engine import Line
+from evalh.errors import InputError
+from evalh.fingerprints import content_hash, file_hash
+from evalh.interchange.jsonl import read_labels
+from evalh.judging.families import Families, Family
+from evalh.judging.names import parse_judge_name
+from evalh.judging.panel import Seat
+from evalh.judging.presentation import Blinding, prompt_hash
+from evalh.judging.rubric import Rubric
+from evalh.providers.base import Target
+from evalh.providers.prices import price_of
+from evalh.providers.registry import provider_for
+from evalh.records import Item, Label
+from evalh.suites.frozen import FrozenSet, load_frozen
+from evalh.suites.golden import GoldenSet, load_golden
+from evalh.suites.load import Resolver, load_rubric
+from evalh.suites.model import Endpoint, Judge, Model, Panel, Recorded, Suite, System
+from evalh.systems import RecordedSource, missing_items, name_of
+
+
+@dataclass(frozen=True)
+class SystemSide:
+    """A system under test as a run sees it. `recorded` holds its outputs where they exist already."""
+
+    spec: System
+    names: tuple[str, ...]
+    families: dict[str, str | None]  # by system name
+    role: str
+    recorded: RecordedSource | None
+    target: Target | None
+
+
+@dataclass(frozen=True)
+class JudgeSeat:
+    """One place in the panel: the judge, how it is named in tables, its family and where it is asked."""
+
+    judge: Judge
+    name: str
+    prompt: str
+    family: Family | None
+    target: Target
+    same_family: tuple[str, ...]  # names of systems it shares a lineage with, allowed by the suite
+
+    @property
+    def seat(self) -> Seat:
+        return (self.name, self.prompt)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A suite that is ready to run: files read, families checked, checks compiled."""
+
+    suite: Suite
+    config: Config
+    resolve: Resolver
+    golden: GoldenSet
+    items: list[Item]
+    checks: list[CompiledCheck]
+    rubric: Rubric | None
+    panel: Panel | None
+    seats: list[JudgeSeat]
+    system: SystemSide
+    against: SystemSide | None
+    families: Families
+    labels: list[Label]
+    frozen: FrozenSet | None
+
+    @property
+    def kind(self) -> str:
+        return "checks" if self.rubric is None else self.rubric.kind
+
+    @property
+    def seed(self) -> int:
+        return self.suite.run_seed
+
+    @property
+    def blinding(self) -> Blinding:
+        names: list[str] = []
+        for side in (self.system, self.against):
+            if side is not None:
+                names += [*side.names, *([side.spec.version] if side.spec.version else [])]
+        panel = self.panel
+        return Blinding(tuple(dict.fromkeys(names)), self.families, panel is None or panel.mask, panel is not None and panel.show_names)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the run's record keeps: the suite as it was run, the rubric whole, and the seed."""
+        return {
+            **self.suite.model_dump(mode="json", fallback=_callable_name),
+            "rubric": self.rubric.model_dump(mode="json") if self.rubric else None,
+            "tests": [t.name for t in self.suite.tests],
+            "seed": self.seed,
+            "items": [i.item_id for i in self.items] if len(self.items) < len(self.golden.items) else "all",
+        }
+
+    @property
+    def run_key(self) -> str:
+        """The hash of everything that decides what a run does: an unfinished run of the same key is resumed."""
+        recorded = [file_hash(s.recorded.path.read_bytes()) for s in (self.system, self.against) if s is not None and s.recorded is not None]
+        judges = [identity(s.target) for s in self.seats]
+        return content_hash(self.settings, self.golden.golden_hash, self.prompt_hash, judges, recorded)
+
+    @property
+    def prompt_hash(self) -> str | None:
+        return prompt_hash(self.rubric) if self.rubric else None
+
+
+def prepare(suite: Suite, config: Config, *, limit: int | None = None, select: Sequence[str] | None = None, outputs: str | None = None) -> Prepared:
+    """Read and check all that a suite names. Raises InputError for whatever would stop a run later.
+
+    `limit` keeps the first items, `select` those ids; `outputs` replaces the system's recorded outputs (`--system`).
+    """
+    resolve = Resolver.of(suite)
+    families = Families.load([config.families] if config.families else [])
+    golden = load_golden(resolve(suite.golden))
+    items = _selected(suite, golden, limit, select)
+    rubric = load_rubric(suite.panel.rubric, resolve) if suite.panel else None
+    spec = _replaced(suite.system, outputs)
+    system = _side(spec, "system", resolve, families, config)
+    against = _side(suite.panel.against, "against", resolve, families, config) if suite.panel and suite.panel.against else None
+    _check_shape(suite, rubric, system, against)
+    _check_outputs(items, system, against)
+    _check_references(items, rubric)
+    seats = _seats(suite.panel, rubric, [s for s in (system, against) if s is not None], families, config, resolve) if suite.panel else []
+    return Prepared(
+        suite=suite, config=config, resolve=resolve, golden=golden, items=items, checks=compile_checks(suite.checks, resolve), rubric=rubric,
+        panel=suite.panel, seats=seats, system=system, against=against, families=families,
+        labels=list(read_labels(resolve(suite.labels))) if suite.labels else [],
+        frozen=load_frozen(resolve(suite.frozen)) if suite.frozen else None,
+    )  # fmt: skip
+
+
+def open_line(target: Target, config: Config, family: str | None = None) -> Line:
+    """A provider for a target, with its price and identity."""
+    return Line(target, provider_for(target, family=family), price_of(target.provider, target.model, config.prices), identity(target))
+
+
+def identity(target: Target) -> str:
+    """The hash of a target and of the file it reads: another profile or another recording is another judge."""
+    source = file_hash(Path(target.source).read_bytes()) if target.source else None
+    return content_hash(target.model_dump(mode="json", exclude={"source", "timeout_s"}), source)
+
+
+def _selected(suite: Suite, golden: GoldenSet, limit: int | None, select: Sequence[str] | None) -> list[Item]:
+    items = [i for i in golden.items if suite.slices is None or i.slice in suite.slices]
+    if select is not None:
+        wanted = set(select)
+        items = [i for i in items if i.item_id in wanted]
+    items = items[:limit] if limit is not None else items
+    if not items:
+        known = sorted({i.slice for i in golden.items})
+        raise InputError("no item is selected", where=f"suite {suite.name}", hint=f"slices of {golden.name}: {', '.join(known)}")
+    return items
+
+
+def _replaced(spec: System, outputs: str | None) -> System:
+    if outputs is None:
+        return spec
+    if outputs.endswith(".jsonl"):
+        return Recorded(outputs)
+    if isinstance(spec, Recorded):
+        return Recorded(spec.recorded, **{**spec.model_dump(exclude={"recorded"}), "name": outputs})
+    return spec.model_copy(update={"name": outputs})
+
+
+def _side(spec: System, role: str, resolve: Resolver, families: Families, config: Config) -> SystemSide:
+    recorded = RecordedSource(spec, resolve(spec.recorded)) if isinstance(spec, Recorded) else None
+    names = tuple(recorded.systems) if recorded else (name_of(spec) or role,)
+    given = recorded.systems if recorded else dict.fromkeys(names, spec.family)
+    if spec.family is not None and families.get(spec.family) is None:
+        raise InputError(f"family {spec.family!r} is not known", where=f"{role}.family", hint="name one of families.toml, or add it to evalh.toml")
+    target = _system_target(spec, config) if isinstance(spec, Model) else None
+    lookup = {name: given[name] or _family_name(families, target.ref if target else name) for name in names}
+    return SystemSide(spec, names, lookup, role, recorded, target)
+
+
+def _system_target(spec: Model, config: Config) -> Target:
+    provider, _, model = ("openai", ":", spec.model) if isinstance(spec, Endpoint) else spec.model.partition(":")
+    if not model:
+        raise InputError(f"{spec.model!r} names no provider", where="system.model", hint="write it as provider:model, as in openai:NAME")
+    base_url = spec.endpoint if isinstance(spec, Endpoint) else spec.base_url
+    return _target(provider, model, spec, base_url, config)
+
+
+def _target(provider: str, model: str, spec: Model | Judge, base_url: str | None, config: Config, source: str | None = None) -> Target:
+    known = config.providers.get(provider)
+    return Target(
+        provider=provider, model=model, base_url=base_url or (known.base_url if known else None),
+        api_key_env=spec.api_key_env or (known.api_key_env if known else None), api=spec.api, temperature=spec.temperature,
+        max_tokens=spec.max_tokens, timeout_s=spec.timeout_s, params=spec.params, source=source,
+    )  # fmt: skip
+
+
+def _family_name(families: Families, ref: str) -> str | None:
+    found = families.find(ref)
+    return found.name if found else None
+
+
+def _check_shape(suite: Suite, rubric: Rubric | None, system: SystemSide, against: SystemSide | None) -> None:
+    where = f"suite {suite.name}"
+    if rubric is None or rubric.kind == "pointwise":
+        if against is not None:
+            raise InputError("`against` is for pairwise rubrics", where=where, hint="set `kind: pairwise` in the rubric, or drop `against`")
+        return
+    if against is None and len(system.names) < 2:
+        raise InputError("a pairwise rubric needs two systems", where=where, hint="add `against` to the panel, or outputs of several systems")
+    if against is not None and set(system.names) & set(against.names):
+        both = sorted(set(system.names) & set(against.names))
+        raise InputError(f"{both[0]!r} is compared with itself", where=where, hint="give the two systems different names")
+
+
+def _check_outputs(items: Sequence[Item], system: SystemSide, against: SystemSide | None) -> None:
+    for side in (system, against):
+        if side is None or side.recorded is None:
+            continue
+        missing = missing_items(side.recorded, items)
+        if missing:
+            shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+            where = side.spec.recorded if isinstance(side.spec, Recorded) else side.role
+            raise InputError(f"no output for {shown}", where=where, hint="every selected item needs an output")
+
+
+def _check_references(items: Sequence[Item], rubric: Rubric | None) -> None:
+    if rubric is None or not rubric.reference:
+        return
+    without = [i.item_id for i in items if i.reference is None]
+    if without:
+        raise InputError(f"the rubric shows a reference and item {without[0]!r} has none", where=f"rubric {rubric.name}", hint=f"{len(without)} items lack one")
+
+
+def _seats(
+    panel: Panel, rubric: Rubric | None, sides: Sequence[SystemSide], families: Families, config: Config, resolve: Resolver
+) -> list[JudgeSeat]:
+    assert rubric is not None
+    seats = [_seat(judge, panel, rubric, sides, families, config, resolve) for judge in panel.judges]
+    taken = [s.seat for s in seats]
+    for seat in taken:
+        if taken.count(seat) > 1:
+            raise InputError(f"judge {seat[0]!r} sits in the panel twice", where="panel.judges", hint="give one of them another `name`")
+    return seats
+
+
+def _seat(
+    judge: Judge, panel: Panel, rubric: Rubric, sides: Sequence[SystemSide], families: Families, config: Config, resolve: Resolver
+) -> JudgeSeat:
+    provider, _, model = judge.model.partition(":")
+    known = parse_judge_name(model) if provider == "replay" else None
+    name = judge.name or (known.judge if known else judge.model)
+    prompt = (judge.prompt or known.prompt or "") if known else f"{rubric.name}@{rubric.version}"
+    source = str(resolve(judge.source)) if judge.source else None
+    if provider == "replay" and source is None:
+        raise InputError("replay needs recorded verdicts", where=f"judge {judge.model}", hint="add `source: path/to/judgments.jsonl`")
+    if panel.order == "recorded" and provider != "replay":
+        raise InputError("`order: recorded` is for replay judges", where=f"judge {judge.model}", hint="use `both` or `drawn`")
+    for side in sides:
+        if isinstance(side.spec, Model) and side.spec.model == judge.model:
+            raise InputError(f"judge {judge.model} is the system under test", where="panel.judges", hint="a model does not grade itself: name another judge")
+    family = _judge_family(judge, name if known else judge.model, families)
+    same = _guard(judge, name, family, sides, families, panel)
+    target = _target(provider, _replay_model(judge, model) if known else model, judge, judge.base_url, config, source)
+    return JudgeSeat(judge, name, prompt, family, target, same)
+
+
+def _replay_model(judge: Judge, model: str) -> str:
+    name = parse_judge_name(model)
+    version, prompt = judge.version or name.version, judge.prompt or name.prompt
+    return name.judge + (f"@{version}" if version else "") + (f"#{prompt}" if prompt else "")
+
+
+def _judge_family(judge: Judge, ref: str, families: Families) -> Family | None:
+    if judge.family is None:
+        return families.find(ref)
+    family = families.get(judge.family)
+    if family is None:
+        raise InputError(f"family {judge.family!r} is not known", where=f"judge {judge.model}", hint="name one of families.toml, or add it to evalh.toml")
+    return family
+
+
+def _guard(judge: Judge, name: str, family: Family | None, sides: Sequence[SystemSide], families: Families, panel: Panel) -> tuple[str, ...]:
+    """The systems a judge shares a lineage with (or may share one with: unknown family). Refused unless allowed."""
+    related: list[str] = []
+    for side in sides:
+        for system, system_family in side.families.items():
+            reason = families.guard(name, family, system, families.get(system_family) if system_family else None)
+            if reason is None:
+                continue
+            if not panel.allow_same_family:
+                raise InputError(f"{name} may not judge {system}: {reason}", where="panel.judges", hint="choose another judge, or set `allow_same_family: true`")
+            related.append(system)
+    return tuple(related)
+
+
+def _callable_name(value: Any) -> Any:
+    return getattr(value, "__qualname__", None) or str(value)

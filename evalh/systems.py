@@ -1,0 +1,267 @@
+"""Systems under test: where outputs come from. Each kind turns an item into outputs; none judges anything.
+
+A system that fails on an item gives an `Output` with `error` set: a fact that is stored and counted, not an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+import os
+import shlex
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from evalh.errors import InputError
+from evalh.interchange.jsonl import read_outputs
+from evalh.providers.base import Reply, Request
+from evalh.records import Item, Message, Output, ToolCall
+from evalh.suites.model import Command, Endpoint, Function, Model, Recorded, System
+
+Ask = Callable[[Request, str], Awaitable[tuple[Reply, float | None, float]]]  # request, item_id → reply, cost in USD, latency in ms
+
+
+class Source(Protocol):
+    """Where the outputs of one system come from."""
+
+    kind: str
+
+    async def answer(self, item: Item) -> list[Output]:
+        """The outputs for an item: one, or one per system where a file holds several."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class RecordedSource:
+    """Outputs of an outputs.jsonl. `systems` are the names in it, in the order of their first line."""
+
+    kind = "recorded"
+
+    def __init__(self, spec: Recorded, path: Path) -> None:
+        self.path = path
+        self.by_item: dict[str, list[Output]] = {}
+        self.systems: dict[str, str | None] = {}
+        for output in read_outputs(path):
+            if spec.name is None or output.system == spec.name:
+                self.systems.setdefault(output.system, spec.family or output.family)
+                named = output.model_copy(
+                    update={"family": spec.family or output.family, "system_version": spec.version or output.system_version}
+                )
+                self.by_item.setdefault(output.item_id, []).append(named)
+        if not self.by_item:
+            what = "holds no output" if spec.name is None else f"holds no output of system {spec.name!r}"
+            raise InputError(what, where=spec.recorded, hint="`name` must be the `system` of its lines")
+
+    async def answer(self, item: Item) -> list[Output]:
+        return self.by_item.get(item.item_id, [])
+
+    async def aclose(self) -> None:
+        return None
+
+
+class FunctionSource:
+    """A Python function, sync (run in a thread) or async."""
+
+    kind = "function"
+
+    def __init__(self, spec: Function, name: str) -> None:
+        self.function = _imported(spec.function) if isinstance(spec.function, str) else spec.function
+        self.spec, self.name = spec, name
+        wants = [p for p in inspect.signature(self.function).parameters.values() if p.default is p.empty]
+        self.pick = (lambda item: item) if wants and wants[0].name == "item" else (lambda item: item.input)
+
+    async def answer(self, item: Item) -> list[Output]:
+        start = time.perf_counter()
+        try:
+            if inspect.iscoroutinefunction(self.function):
+                value = await self.function(self.pick(item))
+            else:
+                value = await asyncio.to_thread(self.function, self.pick(item))
+            output = as_output(value, item, self.name)
+        except Exception as error:  # the system under test failed: that is a result
+            output = Output(item_id=item.item_id, system=self.name, error=f"{type(error).__name__}: {error}"[:500])
+        return [_stamped(output, self.spec, (time.perf_counter() - start) * 1000)]
+
+    async def aclose(self) -> None:
+        return None
+
+
+class ModelSource:
+    """A model of a provider, or an OpenAI-compatible endpoint."""
+
+    kind = "model"
+
+    def __init__(self, spec: Model, name: str, ask: Ask) -> None:
+        self.spec, self.name, self.ask = spec, name, ask
+        self.kind = "endpoint" if isinstance(spec, Endpoint) else "model"
+
+    def request(self, item: Item) -> Request:
+        if isinstance(item.input, list) and self.spec.template == "{input}":
+            messages = list(item.input)
+        else:
+            messages = [Message(role="user", content=self.spec.template.replace("{input}", item.input_text))]
+        if self.spec.system_prompt:
+            messages.insert(0, Message(role="system", content=self.spec.system_prompt))
+        return Request(messages=tuple(messages))
+
+    async def answer(self, item: Item) -> list[Output]:
+        reply, cost, latency = await self.ask(self.request(item), item.item_id)
+        output = Output(
+            item_id=item.item_id, system=self.name, text=reply.text, tool_calls=list(reply.tool_calls), cost_usd=cost,
+            tokens=(reply.tokens_in or 0) + (reply.tokens_out or 0), meta={"finish_reason": reply.finish_reason, "reported_version": reply.version},
+        )  # fmt: skip
+        return [_stamped(output, self.spec, latency)]
+
+    async def aclose(self) -> None:
+        return None
+
+
+class CommandSource:
+    """A program that reads one JSON object a line and writes one a line, in any order. Started once for a run."""
+
+    kind = "command"
+
+    def __init__(self, spec: Command, name: str, cwd: Path) -> None:
+        self.spec, self.name, self.cwd = spec, name, cwd
+        self.argv = shlex.split(spec.command) if isinstance(spec.command, str) else list(spec.command)
+        self.process: asyncio.subprocess.Process | None = None
+        self.waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self.starting = asyncio.Lock()
+        self.reader: asyncio.Task[None] | None = None
+        self.stderr = bytearray()
+        self.gone: EOFError | None = None
+
+    async def answer(self, item: Item) -> list[Output]:
+        start = time.perf_counter()
+        try:
+            process = await self._started()
+            if self.gone is not None:
+                raise self.gone
+            assert process.stdin is not None
+            future = asyncio.get_running_loop().create_future()
+            self.waiting[item.item_id] = future
+            process.stdin.write(_line({"item_id": item.item_id, "input": item.model_dump(mode="json")["input"]}))
+            await process.stdin.drain()
+            value = await asyncio.wait_for(future, self.spec.timeout_s)
+            output = as_output(value, item, self.name)
+        except TimeoutError:
+            output = Output(item_id=item.item_id, system=self.name, error=f"no answer within {self.spec.timeout_s:g} s")
+        except (OSError, EOFError, InputError) as error:
+            output = Output(item_id=item.item_id, system=self.name, error=str(error)[:500])
+        finally:
+            self.waiting.pop(item.item_id, None)
+        return [_stamped(output, self.spec, (time.perf_counter() - start) * 1000)]
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        async with self.starting:
+            if self.process is None:
+                try:
+                    self.process = await asyncio.create_subprocess_exec(
+                        *self.argv, cwd=self.cwd, start_new_session=True, limit=2**24,
+                        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                    )  # fmt: skip
+                except OSError as error:
+                    raise InputError(f"cannot start {self.argv[0]!r}: {error.strerror}", where="system.command") from None
+                self.reader = asyncio.create_task(self._read(self.process))
+            return self.process
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        errors = asyncio.create_task(self._read_errors(process.stderr))
+        async for line in process.stdout:
+            try:
+                value = json.loads(line)
+                future = self.waiting.get(str(value["item_id"]))
+            except (ValueError, KeyError, TypeError):
+                continue  # a program may log to standard output; a line without item_id is not an answer
+            if future is not None and not future.done():
+                future.set_result(value)
+        await errors
+        tail = self.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        self.gone = EOFError(f"the program ended (exit {await process.wait()}){': ' + tail[0] if tail else ''}")
+        for future in self.waiting.values():
+            if not future.done():
+                future.set_exception(self.gone)
+
+    async def _read_errors(self, stream: asyncio.StreamReader) -> None:
+        while chunk := await stream.read(4096):
+            self.stderr = (self.stderr + chunk)[-4096:]
+
+    async def aclose(self) -> None:
+        if self.process is None:
+            return
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            await asyncio.wait_for(self.process.wait(), 2)
+        except TimeoutError:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            await self.process.wait()
+        if self.reader is not None:
+            await asyncio.gather(self.reader, return_exceptions=True)
+
+
+def as_output(value: Any, item: Item, system: str) -> Output:
+    """What a function or a program returned, as an output: text, a dict with `output`, or an `Output`."""
+    if isinstance(value, Output):
+        return value.model_copy(update={"item_id": item.item_id, "system": system})
+    if isinstance(value, str):
+        return Output(item_id=item.item_id, system=system, text=value)
+    if isinstance(value, dict) and "error" in value and "output" not in value:
+        return Output(item_id=item.item_id, system=system, error=str(value["error"])[:500])
+    if isinstance(value, dict) and "output" in value:
+        text = value["output"] if isinstance(value["output"], str) else json.dumps(value["output"], ensure_ascii=False)
+        calls = [ToolCall(**call) for call in value.get("tool_calls") or []]
+        return Output(item_id=item.item_id, system=system, text=text, tool_calls=calls, cost_usd=value.get("cost_usd"), meta=value.get("meta") or {})
+    raise InputError(f"the system returned {type(value).__name__}", hint="return text, a dict with `output`, or an evalh.Output")
+
+
+def missing_items(source: Source, items: Sequence[Item]) -> list[str]:
+    """Items that a recorded source has no output for; other sources answer everything."""
+    return [i.item_id for i in items if i.item_id not in source.by_item] if isinstance(source, RecordedSource) else []
+
+
+def name_of(spec: System) -> str | None:
+    """The system's name: as given, or what it is made of. None for recorded outputs, which name themselves."""
+    if spec.name:
+        return spec.name
+    if isinstance(spec, Recorded):
+        return None
+    if isinstance(spec, Model):
+        return spec.model
+    if isinstance(spec, Function):
+        return spec.function if isinstance(spec.function, str) else spec.function.__name__
+    assert isinstance(spec, Command)
+    return Path(shlex.split(spec.command)[0] if isinstance(spec.command, str) else spec.command[0]).name
+
+
+def _imported(ref: str) -> Callable[..., Any]:
+    module, _, name = ref.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"cannot import {ref!r}: {error}", where="system.function", hint="write it as 'package.module:function'") from None
+    if not callable(function):
+        raise InputError(f"{ref!r} is not callable", where="system.function")
+    return function  # type: ignore[no-any-return]
+
+
+def _stamped(output: Output, spec: System, latency: float) -> Output:
+    return output.model_copy(
+        update={
+            "system_version": spec.version or output.system_version,
+            "family": spec.family or output.family,
+            "latency_ms": latency if output.latency_ms is None else output.latency_ms,
+        }
+    )
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,307 @@
+"""The road of one item: output, tier 1, tier 2, and where it ends. Plain steps; the engine owns the waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from evalh.checks.apply import apply_checks
+from evalh.checks.base import Subject
+from evalh.engine import Engine, Line
+from evalh.errors import ProviderError, ProviderUnusable
+from evalh.fingerprints import content_hash
+from evalh.graded import GradedOutput
+from evalh.judging.panel import PanelScore, combine
+from evalh.judging.parsing import Read, Unread, read_reply
+from evalh.judging.presentation import Presentation, orders, present
+from evalh.prepare import JudgeSeat, Prepared
+from evalh.providers.base import Presented, Request
+from evalh.records import CheckResult, Item, Output, Verdict
+from evalh.rows import check_row, output_row, verdict_row
+from evalh.suites.model import SuiteTest
+
+
+class Settled(NamedTuple):
+    """Where one output ended: the row of `scores`, and what a test or a report needs of the way there."""
+
+    item: Item
+    output: Output
+    against: Output | None
+    route: str  # blocked, judged, checked, unscored, no_output
+    score: float | None
+    why: str | None
+    checks: tuple[CheckResult, ...]
+    verdicts: tuple[Verdict, ...]
+    disagreement: float | None
+    inconsistent: int
+    skipped_calls: int  # judge calls that tier 1 saved
+    skipped_usd: float | None
+
+    def row(self, run_id: str) -> dict[str, Any]:
+        return {
+            "run_id": run_id, "item_id": self.item.item_id, "system": self.output.system, "trial": self.output.trial, "slice": self.item.slice,
+            "group": self.item.group, "against": self.against.system if self.against else "", "route": self.route, "score": self.score,
+            "why": self.why, "disagreement": self.disagreement, "inconsistent": self.inconsistent, "output_hash": self.output.output_hash,
+        }  # fmt: skip
+
+    def graded(self) -> GradedOutput:
+        return GradedOutput(self.item, self.output, self.checks, self.verdicts, self.score, self.why)
+
+
+@dataclass(frozen=True)
+class Road:
+    """What every item of a run travels with. `stored_*` is what an interrupted run of the same key left."""
+
+    prepared: Prepared
+    engine: Engine
+    lines: Mapping[str, Line]  # by judge name and prompt
+    stored_outputs: Mapping[str, Sequence[Output]]
+    stored_checks: Mapping[tuple[str, str, int], Sequence[CheckResult]]
+    answer: Callable[[Item], Any]  # the system's outputs for an item
+    answer_against: Callable[[Item], Any] | None
+    run_tests: bool  # run the suite's test functions here; pytest runs them itself
+
+    @property
+    def run_id(self) -> str:
+        return self.engine.run_id
+
+
+async def travel(road: Road, item: Item) -> list[Settled]:
+    """One item through the tiers: its outputs, checked; those that pass, judged; each with a place where it ends."""
+    outputs = await _outputs(road, item)
+    if road.prepared.kind == "pairwise":
+        units = [(a, b) for n, a in enumerate(outputs) for b in outputs[n + 1 :]]
+        if road.prepared.against is not None:
+            units = units[:1]
+        return [await _settle(road, item, pair) for pair in units]
+    return [await _settle(road, item, (output,)) for output in outputs]
+
+
+async def _outputs(road: Road, item: Item) -> list[Output]:
+    stored = road.stored_outputs.get(item.item_id)
+    if stored:
+        return list(stored)
+    outputs = list(await road.answer(item))
+    if road.answer_against is not None:
+        outputs = outputs[:1] + list(await road.answer_against(item))[:1]
+    for output in outputs:
+        road.engine.write("outputs", output_row(road.run_id, item, output))
+    return outputs
+
+
+async def _settle(road: Road, item: Item, unit: tuple[Output, ...]) -> Settled:
+    output, against = unit[0], unit[1] if len(unit) > 1 else None
+    failed = next((o for o in unit if o.error), None)
+    if failed is not None:
+        return _ended(item, output, against, "no_output", None, f"{failed.system}: {failed.error}", ())
+    results = [await _check(road, item, o) for o in unit]
+    checks = tuple(results[0])
+    blocked = [_blocking_failure(rows) for rows in results]
+    if any(b is not None and b.status == "error" for b in blocked):
+        error = next(b for b in blocked if b is not None and b.status == "error")
+        return _ended(item, output, against, "unscored", None, f"check {error.check}: {error.reason}", checks)
+    if any(blocked):
+        calls = _calls(road, item, unit)
+        saved = [_estimate_usd(road, seat, shown) for seat, shown, _ in calls]
+        usd = None if any(s is None for s in saved) else sum(s or 0.0 for s in saved)
+        score, why = _blocked_score(blocked)
+        settled = _ended(item, output, against, "blocked", score, why, checks)
+        return _finished(road, settled._replace(skipped_calls=len(calls), skipped_usd=usd))
+    if road.prepared.rubric is None:
+        return _finished(road, _ended(item, output, None, "checked", None, None, checks))
+    return _finished(road, await _judge(road, item, unit, checks))
+
+
+async def _check(road: Road, item: Item, output: Output) -> list[CheckResult]:
+    """Tier 1: the suite's checks and its blocking tests."""
+    stored = road.stored_checks.get((output.item_id, output.system, output.trial))
+    wanted = {c.title for c in road.prepared.checks} | {t.name for t in road.prepared.suite.tests if t.blocking and road.run_tests}
+    if stored and wanted <= {r.check for r in stored}:
+        return [r for r in stored if r.check in wanted]
+    results = await asyncio.to_thread(apply_checks, road.prepared.checks, Subject(item, output))
+    if road.run_tests:
+        results += [run_test(t, GradedOutput(item, output, results)) for t in road.prepared.suite.tests if t.blocking]
+    for result in results:
+        road.engine.write("check_results", check_row(road.run_id, output, result))
+    return results
+
+
+def run_test(test: SuiteTest, graded: GradedOutput) -> CheckResult:
+    """A test function as a check: a failed assert is a fail, anything else it raises is an error."""
+    status, reason = "pass", ""
+    try:
+        test.function(graded)
+    except AssertionError as error:
+        status, reason = "fail", " ".join(str(error).split())[:500] or "an assert does not hold"
+    except Exception as error:
+        status, reason = "error", f"{type(error).__name__}: {error}"[:500]
+    return test_result(test, status, reason)
+
+
+def test_result(test: SuiteTest, status: str, reason: str) -> CheckResult:
+    """The row of a test function that ran here or under pytest."""
+    return CheckResult.model_validate(
+        {
+            "check": test.name,
+            "check_hash": content_hash("test", test.function.__module__, test.name, test.function.__code__.co_code.hex()),
+            "status": status,
+            "score": {"pass": 1.0, "fail": 0.0}.get(status),
+            "reason": reason,
+            "blocking": test.blocking,
+        }
+    )
+
+
+def _blocking_failure(results: Sequence[CheckResult]) -> CheckResult | None:
+    """The first blocking check that fails; else the first that could not be decided."""
+    blocking = [r for r in results if r.blocking and r.status != "pass"]
+    return next((r for r in blocking if r.status == "fail"), blocking[0] if blocking else None)
+
+
+def _blocked_score(blocked: Sequence[CheckResult | None]) -> tuple[float, str]:
+    """A blocked output is a failure, never missing. Of a pair, the one that is blocked loses."""
+    first = next(b for b in blocked if b is not None)
+    why = f"{first.check}: {first.reason}" if first.reason else first.check
+    if len(blocked) == 1 or blocked[1] is None:
+        return 0.0, why
+    return (0.5, f"both blocked: {why}") if blocked[0] is not None else (1.0, f"the other is blocked: {why}")
+
+
+def with_check_score(settled: Settled) -> Settled:
+    """Without a panel the score is the weighted share of checks that hold; an undecided check leaves it unscored."""
+    if settled.route not in ("checked", "unscored") or settled.verdicts:
+        return settled
+    undecided = next((c for c in settled.checks if c.status == "error"), None)
+    if undecided is not None:
+        return settled._replace(route="unscored", score=None, why=f"check {undecided.check}: {undecided.reason}")
+    if not settled.checks:
+        return settled._replace(route="unscored", score=None, why="nothing was checked")
+    total = sum(c.weight for c in settled.checks)
+    return settled._replace(route="checked", score=sum(c.weight * (c.score or 0.0) for c in settled.checks) / total, why=None)
+
+
+async def _judge(road: Road, item: Item, unit: tuple[Output, ...], checks: tuple[CheckResult, ...]) -> Settled:
+    """Tier 2: every judge of the panel, in every order and repeat, and the panel's score."""
+    prepared = road.prepared
+    assert prepared.rubric is not None
+    assert prepared.panel is not None
+    asked = [_ask(road, item, unit, seat, shown, repeat) for seat, shown, repeat in _calls(road, item, unit)]
+    verdicts = tuple(v for rows in await asyncio.gather(*asked) for v in rows)
+    weights = {seat.seat: seat.judge.weight for seat in prepared.seats}
+    panel: PanelScore = combine(verdicts, prepared.rubric, prepared.panel.rule, weights, unit[0].system)
+    route = "unscored" if panel.score is None else "judged"
+    settled = _ended(item, unit[0], unit[1] if len(unit) > 1 else None, route, panel.score, panel.why, checks, verdicts)
+    return settled._replace(disagreement=panel.disagreement, inconsistent=panel.inconsistent)
+
+
+def _calls(road: Road, item: Item, unit: tuple[Output, ...]) -> list[tuple[JudgeSeat, Presentation, int]]:
+    """Every judge call for a unit: seats × orders × repeats, with the exact messages."""
+    prepared, calls = road.prepared, []
+    assert prepared.panel is None or prepared.rubric is not None
+    for seat in prepared.seats:
+        assert prepared.panel is not None
+        assert prepared.rubric is not None
+        for shown_order in _orders(road, item, unit, seat):
+            shown = present(prepared.rubric, item, shown_order, seed=prepared.seed, blinding=prepared.blinding, judge=seat.name)
+            calls += [(seat, shown, repeat) for repeat in range(prepared.panel.repeats)]
+    return calls
+
+
+def _orders(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat) -> list[tuple[Output, ...]]:
+    if len(unit) == 1:
+        return [unit]
+    assert road.prepared.panel is not None
+    rule, by_name = road.prepared.panel.order, {o.system: o for o in unit}
+    pair = (unit[0].system, unit[1].system)
+    if rule == "recorded":
+        provider: Any = road.lines[line_key(seat)].provider
+        drawn = provider.recorded_orders(item.item_id, pair)
+    else:
+        drawn = orders(rule, pair, road.prepared.seed, item.item_id, seat.name)
+    return [(by_name[a], by_name[b]) for a, b in drawn]
+
+
+def line_key(seat: JudgeSeat) -> str:
+    return f"{seat.name}#{seat.prompt}"
+
+
+async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat, shown: Presentation, repeat: int) -> list[Verdict]:
+    """One judge, one order, one repeat: asked until its reply can be read, at most `attempts` times."""
+    prepared, line = road.prepared, road.lines[line_key(seat)]
+    assert prepared.rubric is not None
+    assert prepared.panel is not None
+    about = Presented(
+        item_id=item.item_id, systems=shown.systems, aspects=tuple(prepared.rubric.aspects), kind=prepared.rubric.kind, repeat=repeat, prompt=seat.prompt or None
+    )
+    request = Request(messages=shown.messages, schema_=shown.schema_, about=about)
+    answer, read, attempt = None, Unread("not asked"), 0
+    for attempt in range(1, (1 if line.provider.deterministic else prepared.panel.attempts) + 1):
+        try:
+            answer = await road.engine.call(line, request, purpose="judge", item_id=item.item_id, turn=(repeat, attempt))
+        except ProviderUnusable:
+            raise
+        except ProviderError as error:
+            read = Unread(f"provider: {error}"[:300])
+            break
+        read = read_reply(answer.reply.text, answer.reply.finish_reason, prepared.rubric, recorded=line.provider.deterministic)
+        if isinstance(read, Read):
+            break
+    base: dict[str, Any] = {
+        "judge": seat.name, "prompt": seat.prompt, "family": seat.family.name if seat.family else None, "kind": prepared.rubric.kind,
+        "systems": shown.systems, "repeat": repeat, "attempts": attempt, "simulated": line.provider.simulated,
+        "same_family": bool(set(seat.same_family) & set(shown.systems)),
+    }  # fmt: skip
+    if answer is not None:
+        reply = answer.reply
+        base |= {"judge_version": reply.version, "raw": reply.raw if reply.raw is not None else reply.text, "call_id": answer.call_id, "cached": answer.cached}
+    verdicts = [_verdict(road, aspect, read, base) for aspect in prepared.rubric.aspects]
+    ordered = [o for name in shown.systems for o in unit if o.system == name]
+    for verdict in verdicts:
+        road.engine.write("verdicts", verdict_row(road.run_id, item, ordered, verdict, prepared.rubric.rubric_hash, shown))
+    return verdicts
+
+
+def _verdict(road: Road, aspect: str, read: Read | Unread, base: Mapping[str, Any]) -> Verdict:
+    rubric = road.prepared.rubric
+    assert rubric is not None
+    if isinstance(read, Unread):
+        return Verdict(**base, aspect=aspect, status="unscored", unscored_reason=read.reason)
+    answer = read.answers[aspect]
+    if rubric.kind == "pairwise":
+        first, second = base["systems"]
+        winner = {"first": first, "second": second, "tie": "tie"}[answer]
+        preference = {"first": 0.0, "second": 1.0, "tie": 0.5}[answer]
+        return Verdict(**base, aspect=aspect, status="scored", verdict=answer, winner=winner, score=preference, rationale=read.rationale)
+    criterion = next(c for c in rubric.criteria if c.name == aspect)
+    label = criterion.scale.get(int(answer)) or None if float(answer).is_integer() else None
+    return Verdict(
+        **base, aspect=aspect, status="scored", raw_score=float(answer), score=criterion.normalised(answer), label=label, rationale=read.rationale
+    )
+
+
+def _estimate_usd(road: Road, seat: JudgeSeat, shown: Presentation) -> float | None:
+    """What a call would have cost: four characters a token in, 120 tokens out. An estimate, and called so."""
+    price = road.lines[line_key(seat)].price
+    if price is None:
+        return None
+    return (price.input * sum(len(m.content) for m in shown.messages) / 4 + price.output * 120) / 1e6
+
+
+def _ended(
+    item: Item, output: Output, against: Output | None, route: str, score: float | None, why: str | None,
+    checks: tuple[CheckResult, ...], verdicts: tuple[Verdict, ...] = (),
+) -> Settled:  # fmt: skip
+    return Settled(item, output, against, route, score, why, checks, verdicts, None, 0, 0, 0.0)
+
+
+def _finished(road: Road, settled: Settled) -> Settled:
+    """After the judges: the suite's other tests; then, where there is no panel, the score of the checks."""
+    if road.run_tests:
+        for test in road.prepared.suite.tests:
+            if not test.blocking:
+                result = run_test(test, settled.graded())
+                road.engine.write("check_results", check_row(road.run_id, settled.output, result))
+                settled = settled._replace(checks=(*settled.checks, result))
+    return settled if road.prepared.rubric is not None else with_check_score(settled)
