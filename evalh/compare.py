@@ -5,7 +5,7 @@ Nothing here decides; the gate does. Every difference is b - a: positive means t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from evalh.records import Estimate, Record
@@ -57,7 +57,9 @@ class _Pair(NamedTuple):
         return self.b.value - self.a.value if self.a.value is not None and self.b.value is not None else None
 
 
-def compare(a: Sequence[ItemScore], b: Sequence[ItemScore], *, name_a: str, name_b: str, seed: int, level: float = 0.95, draws: int = REPORT_DRAWS) -> Comparison:
+def compare(
+    a: Sequence[ItemScore], b: Sequence[ItemScore], *, name_a: str, name_b: str, seed: int, level: float = 0.95, draws: int = REPORT_DRAWS
+) -> Comparison:
     """Compare two runs item by item. Items of only one run are named and left out; items of both that one has no score
     for are named too, and widen the interval by what they could be worth. Raises InputError for a score outside [0, 1].
     """
@@ -85,10 +87,7 @@ def compare(a: Sequence[ItemScore], b: Sequence[ItemScore], *, name_a: str, name
         missing_in_a=only_b,
         missing_in_b=only_a,
         unscored_items=unscored,
-        slices=[
-            SliceDifference(slice=name, n_items=sum(pair.change is not None for pair in part), difference=_difference(part, seed, level, draws))
-            for name, part in _by_slice(pairs).items()
-        ],
+        slices=_slices(pairs, seed, level, draws),
     )
 
 
@@ -103,8 +102,11 @@ def _test(pairs: Sequence[_Pair], seed: int) -> tuple[float | None, str | None]:
     return paired_p_value([b for _, b, _ in known], [a for a, _, _ in known], clusters=[cluster for _, _, cluster in known], seed=seed)
 
 
-def _by_slice(pairs: Sequence[_Pair]) -> Mapping[str, list[_Pair]]:
-    slices: dict[str, list[_Pair]] = {}
+def _slices(pairs: Sequence[_Pair], seed: int, level: float, draws: int) -> list[SliceDifference]:
+    parts: dict[str, list[_Pair]] = {}
     for pair in pairs:
-        slices.setdefault(pair.b.slice, []).append(pair)
-    return dict(sorted(slices.items()))
+        parts.setdefault(pair.b.slice, []).append(pair)
+    return [
+        SliceDifference(slice=name, n_items=sum(pair.change is not None for pair in part), difference=_difference(part, seed, level, draws))
+        for name, part in sorted(parts.items())
+    ]

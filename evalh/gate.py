@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
 
+from pydantic import Field
+
 from evalh.records import Estimate, Record
 from evalh.stats.intervals import GATE_DRAWS, MIN_ITEMS, items_needed
 from evalh.stats.scores import Bounded, ItemRange, ItemScore, difference_of, fold, mean_of, with_missing
@@ -36,7 +38,7 @@ class Rule(Record):
     estimate: Estimate
     threshold: float
     decision: Decision
-    reasons: list[str] = []
+    reasons: list[str] = Field(default_factory=list)
     items_needed: int | None = None  # more items that decide with 80 % power if the truth is the estimate
     items_needed_if_no_change: int | None = None  # margin: the same if the truth is no difference
 
@@ -103,8 +105,10 @@ def decide(
     ours = with_missing(made, theirs or {})
     rules = [] if gate.minimum is None else [_minimum(ours, gate.minimum, settings)]
     compared = None if theirs is None else _compare(ours, theirs, gate.margin, settings)
-    if gate.margin is not None:
-        rules.append(_cannot_compare(gate, baseline is None, incomparable, settings) if compared is None else _margin(compared, gate.margin, settings))
+    if gate.margin is not None and compared is not None:
+        rules.append(_margin(compared, gate.margin, settings))
+    elif gate.margin is not None:
+        rules.append(_not_compared(gate, gate.margin, incomparable if baseline is not None else [], settings))
     rules.append(_max_unscored(ours, gate.max_unscored))
     decision = _combine([rule.decision for rule in rules])
     absent = sorted(ours.keys() - made.keys())
@@ -148,7 +152,7 @@ def _minimum(items: Mapping[str, ItemRange], threshold: float, settings: _Settin
         "FAIL": f"below_minimum: the {settings.metric} {_shown(bounded.estimate)} lies below the minimum {threshold:g}",
         "INCONCLUSIVE": f"minimum_open: the interval of the {settings.metric} {_shown(bounded.estimate)} holds the minimum {threshold:g}",
     }
-    return _interval_rule("minimum", bounded, threshold, sentences, settings, span=(0.0, 1.0))
+    return _interval_rule("minimum", bounded, threshold, sentences, settings, lo=0.0)
 
 
 def _compare(ours: Mapping[str, ItemRange], theirs: Mapping[str, ItemRange], margin: float | None, settings: _Settings) -> Bounded:
@@ -169,37 +173,52 @@ def _margin(compared: Bounded, margin: float, settings: _Settings) -> Rule:
         "FAIL": f"worse_than_baseline: the difference of the {settings.metric} {shown} lies below the margin {-margin:g}",
         "INCONCLUSIVE": f"margin_open: the interval of the difference {shown} holds the margin {-margin:g}",
     }
-    rule = _interval_rule("margin", compared, -margin, sentences, settings, span=(-1.0, 1.0))
+    rule = _interval_rule("margin", compared, -margin, sentences, settings, lo=-1.0)
     if rule.items_needed is None:
         return rule
-    unchanged = items_needed(compared.known, margin, alpha=settings.alpha, lo=-1, hi=1, clusters=compared.known_clusters)
-    return rule.model_copy(update={"items_needed_if_no_change": unchanged})
+    return rule.model_copy(update={"items_needed_if_no_change": _needed(compared, margin, settings.alpha, -1.0)})
 
 
-def _cannot_compare(gate: Gate, no_baseline: bool, incomparable: Sequence[str], settings: _Settings) -> Rule:
-    if no_baseline:
-        why, code = f"the gate compares with {gate.baseline!r}, and there is no such run", "no_baseline"
-    else:
-        why, code = f"the two runs differ in what they measured: {'; '.join(incomparable)}", "not_comparable"
-    estimate = Estimate(value=None, level=settings.level, method="difference", why=why)
-    return Rule(rule="margin", metric=settings.metric, estimate=estimate, threshold=-(gate.margin or 0), decision="INCONCLUSIVE", reasons=[f"{code}: {why}"])
+def _not_compared(gate: Gate, margin: float, incomparable: Sequence[str], settings: _Settings) -> Rule:
+    code, why = "no_baseline", f"the gate compares with {gate.baseline!r}, and no such run was given"
+    if incomparable:
+        code, why = "not_comparable", f"the scores of the two runs do not mean the same: {'; '.join(incomparable)}"
+    return Rule(
+        rule="margin",
+        metric=settings.metric,
+        estimate=Estimate(value=None, level=settings.level, method="difference", why=why),
+        threshold=-margin,
+        decision="INCONCLUSIVE",
+        reasons=[f"{code}: {why}"],
+    )
 
 
 def _max_unscored(items: Mapping[str, ItemRange], threshold: float) -> Rule:
     """INCONCLUSIVE where more than the allowed share of outputs has no score: what is missing is seldom missing by chance."""
     outputs, unscored = sum(item.outputs for item in items.values()), sum(item.unscored for item in items.values())
     share = unscored / outputs if outputs else None
-    estimate = Estimate(value=share, n=outputs, method="share of outputs", why="a count of this run, not an estimate")
-    if share is not None and share <= threshold:
-        return Rule(rule="max_unscored", metric="unscored share", estimate=estimate, threshold=threshold, decision="PASS")
-    reason = f"unscored: {unscored} of {outputs} outputs have no score; at most {threshold:.0%} may" if outputs else "no_outputs: the run has no outputs"
-    return Rule(rule="max_unscored", metric="unscored share", estimate=estimate, threshold=threshold, decision="INCONCLUSIVE", reasons=[reason])
+    reasons = []
+    if share is None:
+        reasons = ["no_outputs: the run has no outputs"]
+    elif share > threshold:
+        reasons = [f"unscored: {unscored} of {outputs} outputs have no score; at most {threshold:.1%} may"]
+    return Rule(
+        rule="max_unscored",
+        metric="unscored share",
+        estimate=Estimate(value=share, n=outputs, method="share of outputs", why="a count of this run, not an estimate"),
+        threshold=threshold,
+        decision="INCONCLUSIVE" if reasons else "PASS",
+        reasons=reasons,
+    )
 
 
 def _interval_rule(
-    name: Literal["minimum", "margin"], bounded: Bounded, threshold: float, sentences: Mapping[str, str], settings: _Settings, span: tuple[float, float]
+    name: Literal["minimum", "margin"], bounded: Bounded, threshold: float, sentences: Mapping[str, str], settings: _Settings, lo: float
 ) -> Rule:
-    """The rule decided with the unscored outputs at their worst and at their best: where the two differ, they decide."""
+    """The rule decided with the unscored outputs at their worst and at their best: where the two differ, they decide.
+
+    `lo` is the least value that can be, 1 the largest.
+    """
     estimate = bounded.estimate
     worst, best = _side(bounded.worst, threshold), _side(bounded.best, threshold)
     decision: Decision = worst if worst == best else "INCONCLUSIVE"
@@ -208,15 +227,28 @@ def _interval_rule(
         reasons = [f"too_few: {estimate.why}"]
         needed = MIN_ITEMS - estimate.n if estimate.n < MIN_ITEMS else None
     elif worst != best:
-        reasons = [f"missing: {bounded.unscored} of {estimate.n} items lack a score; counted at their worst the rule says {worst}, at their best {best}"]
+        reasons = [
+            f"missing: {bounded.unscored} of {estimate.n} items lack a score; at their worst the rule says {worst}, at their best {best}"
+        ]
     elif decision != "PASS":
         reasons = [sentences[decision]]
-    if decision == "INCONCLUSIVE" and worst == best and estimate.value is not None and estimate.low is not None:
-        distance = estimate.value - threshold
-        needed = items_needed(bounded.known, distance, alpha=settings.alpha, lo=span[0], hi=span[1], clusters=bounded.known_clusters)
+    if decision == "INCONCLUSIVE" and worst == best and bounded.known and estimate.low is not None:
+        needed = _needed(bounded, (estimate.value or 0.0) - threshold, settings.alpha, lo)
         if needed is None or needed > 10 * estimate.n:
             reasons.append(f"on_the_threshold: the estimate sits on the {name}: more items will not settle it; revisit the {name}")
-    return Rule(rule=name, metric=settings.metric, estimate=estimate, threshold=threshold, decision=decision, reasons=reasons, items_needed=needed)
+    return Rule(
+        rule=name,
+        metric=settings.metric,
+        estimate=estimate,
+        threshold=threshold,
+        decision=decision,
+        reasons=reasons,
+        items_needed=needed,
+    )
+
+
+def _needed(bounded: Bounded, distance: float, alpha: float, lo: float) -> int | None:
+    return items_needed(bounded.known, distance, alpha=alpha, lo=lo, hi=1.0, clusters=bounded.known_clusters)
 
 
 def _side(estimate: Estimate, threshold: float) -> Decision:
@@ -251,9 +283,11 @@ def _remarks(flags: Sequence[str], absent: Sequence[str], added: Sequence[str]) 
     if "regression_detected" in flags:
         remarks.append("regression_detected: the whole interval of the difference lies below 0")
     if absent:
-        remarks.append(f"missing_in_candidate: {_count(absent, 'item')} of the baseline without an output here, counted as unscored: {_some(absent)}")
+        remarks.append(
+            f"missing_in_candidate: {_count(absent)} of the baseline without an output here, counted as unscored: {_some(absent)}"
+        )
     if added:
-        remarks.append(f"missing_in_baseline: {_count(added, 'item')} that the baseline lacks, left out of the difference: {_some(added)}")
+        remarks.append(f"missing_in_baseline: {_count(added)} that the baseline lacks, left out of the difference: {_some(added)}")
     return remarks
 
 
@@ -269,8 +303,8 @@ def _shown(estimate: Estimate) -> str:
     return value if estimate.low is None or estimate.high is None else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _count(items: Sequence[str], noun: str) -> str:
-    return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
+def _count(items: Sequence[str]) -> str:
+    return "1 item" if len(items) == 1 else f"{len(items)} items"
 
 
 def _some(items: Sequence[str]) -> str:

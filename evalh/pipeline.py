@@ -9,7 +9,6 @@ command goes on where it was: stored outputs and answered calls are not asked ag
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,15 @@ from evalh.errors import EvalhError, StoreBusy, UsageError
 from evalh.fingerprints import content_hash
 from evalh.judging.parsing import PARSER_VERSION
 from evalh.prepare import Prepared, SystemSide, open_line
-from evalh.records import CheckResult, Item, Output, ToolCall
-from evalh.rows import frozen_rows, item_row, label_row, now
+from evalh.records import CheckResult, Item, Output
+from evalh.rows import check_row, frozen_rows, item_row, label_row, now
 from evalh.sampling import Unit, draw
 from evalh.store.journal import Journal
+from evalh.store.runs import checks_of, known_calls, outputs_of, unfinished_run
 from evalh.store.store import Store
 from evalh.suites.model import Command, Function, Model
 from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
-from evalh.tiers import Road, Settled, line_key, travel
+from evalh.tiers import Road, Settled, line_key, travel, with_check_score
 
 FOLD_EVERY_S = 1.0
 
@@ -56,8 +56,8 @@ class RunOptions(NamedTuple):
     budget_usd: float | None = None
     rejudge: str | None = None  # a run whose stored outputs are judged again
     fresh: bool = False  # ask again what was answered in earlier runs
-    run_tests: bool = True
     resume: bool = True
+    leave_open: bool = False  # pytest runs the test functions itself and closes the run afterwards
 
 
 @dataclass
@@ -86,7 +86,7 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
         else:
             _write_run(journal, prepared, run_id, options)
         engine = Engine(
-            run_id=run_id, write=journal.append, known={} if options.fresh else known_calls(store, [*lines.values(), *system_lines.values()]),
+            run_id=run_id, write=journal.append, known={} if options.fresh else known_calls(store, _models([*lines.values(), *system_lines.values()])),
             spending=Spending(options.budget_usd), in_flight=prepared.config.in_flight,
         )  # fmt: skip
         outcome = RunOutcome(run_id, "finished", resumed, spending=engine.spending)
@@ -98,11 +98,28 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
             outcome.status = "over_budget"
         except EvalhError as error:
             outcome.status, outcome.error = "failed", error
+        if outcome.status == "finished" and options.leave_open:
+            journal.fold()
+            return outcome
         if outcome.status == "finished":
             finish(prepared, journal, outcome)
         _event(journal, run_id, outcome.status, str(outcome.error or ""))
         journal.fold()
     return outcome
+
+
+def close_run(prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapping[str, Sequence[CheckResult]]) -> None:
+    """Finish a run that was left open, with the results of test functions that ran elsewhere, by item."""
+    with Journal(store, outcome.run_id) as journal:
+        for place, settled in enumerate(outcome.settled):
+            results = tests.get(settled.item.item_id, ())
+            for result in results:
+                journal.append("check_results", check_row(outcome.run_id, settled.output, result))
+            merged = settled._replace(checks=(*settled.checks, *results))
+            outcome.settled[place] = merged if prepared.rubric is not None else with_check_score(merged)
+        finish(prepared, journal, outcome)
+        _event(journal, outcome.run_id, "finished", "")
+        journal.fold()
 
 
 async def _run_items(
@@ -112,9 +129,9 @@ async def _run_items(
     sources = {side.role: _source(side, prepared, engine, system_lines) for side in _sides(prepared)}
     road = Road(
         prepared=prepared, engine=engine, lines=lines,
-        stored_outputs=given if given is not None else (_own_outputs(store, engine.run_id) if outcome.resumed else {}),
-        stored_checks=_own_checks(store, engine.run_id) if outcome.resumed else {},
-        answer=sources["system"].answer, answer_against=sources["against"].answer if "against" in sources else None, run_tests=options.run_tests,
+        stored_outputs=given if given is not None else (outputs_of(store, engine.run_id) if outcome.resumed else {}),
+        stored_checks=checks_of(store, engine.run_id) if outcome.resumed else {},
+        answer=sources["system"].answer, answer_against=sources["against"].answer if "against" in sources else None, run_tests=not options.leave_open,
     )  # fmt: skip
     folding = asyncio.create_task(_fold_now_and_then(journal))
     try:
@@ -164,12 +181,12 @@ def finish(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
     if prepared.suite.sampling is None:
         return
     sampling = prepared.suite.sampling
-    units = [Unit(_unit_id(s), s.item.slice, s.score, s.disagreement) for s in outcome.settled if s.route != "no_output"]
+    units = [Unit(_unit_id(s), s.item.slice, s.score, s.disagreement, s.judges_mean) for s in outcome.settled if s.route != "no_output"]
     by_id = {_unit_id(s): s for s in outcome.settled}
-    for task in draw(units, sampling.labels, sampling.strategy, floor=sampling.floor, seed=prepared.seed):
-        settled = by_id[task.unit_id]
+    for task in draw(units, labels=sampling.labels, strategy=sampling.strategy, seed=prepared.seed, floor=sampling.floor):
+        settled = by_id[task.id]
         journal.append("label_tasks", {
-            "task_id": content_hash("task", outcome.run_id, task.unit_id), "run_id": outcome.run_id, "item_id": settled.item.item_id,
+            "task_id": content_hash("task", outcome.run_id, task.id), "run_id": outcome.run_id, "item_id": settled.item.item_id,
             "system": settled.output.system, "against": settled.against.system if settled.against else "", "trial": settled.output.trial,
             "output_hash": settled.output.output_hash, "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None,
             "inclusion_probability": task.inclusion_probability, "stratum": task.stratum, "design": task.design, "seed": task.seed,
@@ -198,13 +215,9 @@ def _judge_rows(prepared: Prepared, outcome: RunOutcome) -> list[dict[str, Any]]
 
 def open_run(prepared: Prepared, store: Store, options: RunOptions) -> tuple[str, bool]:
     """The id of the run, and whether it goes on with an interrupted one of the same key."""
-    if options.resume and store.exists():
-        unfinished = store.query(
-            "SELECT run_id FROM runs WHERE run_key = ? AND run_id NOT IN (SELECT run_id FROM run_events WHERE event = 'finished') ORDER BY started_at DESC LIMIT 1",
-            [run_key(prepared, options)],
-        )
-        if unfinished:
-            return unfinished[0]["run_id"], True
+    unfinished = unfinished_run(store, run_key(prepared, options)) if options.resume else None
+    if unfinished is not None:
+        return unfinished, True
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{prepared.suite.name}-{stamp}-{secrets.token_hex(2)}", False
 
@@ -213,48 +226,17 @@ def run_key(prepared: Prepared, options: RunOptions) -> str:
     return content_hash(prepared.run_key, options.rejudge, options.fresh)
 
 
-def known_calls(store: Store, lines: Iterable[Line]) -> dict[str, dict[str, Any]]:
-    """Answered calls of these models, by call id."""
-    models = sorted({(ln.target.provider, ln.target.model) for ln in lines if ln.keeps_replies})
-    known: dict[str, dict[str, Any]] = {}
-    for provider, model in models if store.exists() else []:
-        rows = store.query(
-            "SELECT call_id, run_id, reply, reply_tool_calls, version, system_fingerprint, finish_reason, tokens_in, tokens_out, cost_usd, latency_ms"
-            " FROM provider_calls WHERE provider = ? AND model = ?",
-            [provider, model],
-        )
-        for row in rows:
-            known[row["call_id"]] = {**row, "reply_tool_calls": json.loads(row["reply_tool_calls"] or "[]")}
-    return known
+def _models(lines: Iterable[Line]) -> list[tuple[str, str]]:
+    return [(ln.target.provider, ln.target.model) for ln in lines if ln.keeps_replies]
 
 
 def stored_outputs(store: Store, run_id: str, prepared: Prepared) -> dict[str, list[Output]]:
     """The outputs of an earlier run, for `--rejudge`. Raises UsageError where it lacks one that is needed."""
-    outputs = _own_outputs(store, run_id) if store.exists() else {}
+    outputs = outputs_of(store, run_id)
     missing = [i.item_id for i in prepared.items if i.item_id not in outputs]
     if missing:
         raise UsageError(f"run {run_id!r} has no output for {missing[0]} ({len(missing)} of {len(prepared.items)} items)", hint="name a finished run of this suite")
     return outputs
-
-
-def _own_outputs(store: Store, run_id: str) -> dict[str, list[Output]]:
-    found: dict[str, list[Output]] = {}
-    columns = "item_id, system, system_version, family, trial, output, tool_calls, latency_ms, cost_usd, tokens, error, meta"
-    for row in store.query(f"SELECT {columns} FROM outputs WHERE run_id = ? ORDER BY rowid", [run_id]):
-        calls = [ToolCall(**call) for call in json.loads(row.pop("tool_calls") or "[]")]
-        data = {k: v for k, v in row.items() if k not in ("output", "meta")}
-        output = Output(**data, text=row["output"] or "", tool_calls=calls, meta=json.loads(row["meta"] or "{}"))
-        found.setdefault(output.item_id, []).append(output)
-    return found
-
-
-def _own_checks(store: Store, run_id: str) -> dict[tuple[str, str, int], list[CheckResult]]:
-    found: dict[tuple[str, str, int], list[CheckResult]] = {}
-    columns = 'item_id, system, trial, "check", check_hash, status, score, reason, negated, blocking, weight'
-    for row in store.query(f"SELECT {columns} FROM check_results WHERE run_id = ? ORDER BY rowid", [run_id]):
-        key = (row.pop("item_id"), row.pop("system"), row.pop("trial"))
-        found.setdefault(key, []).append(CheckResult(**row))
-    return found
 
 
 def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOptions) -> None:
@@ -272,7 +254,7 @@ def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOp
         "licence": golden.licence, "slices": golden.slices, "locked": golden.locked, "first_seen": now(),
     })  # fmt: skip
     for item in prepared.items:
-        journal.append("items", item_row(item, golden.name, golden.version))
+        journal.append("items", item_row(item, golden.name, golden.version, golden.golden_hash))
     for side in _sides(prepared):
         for name in side.names:
             journal.append("systems", {

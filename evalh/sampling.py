@@ -8,7 +8,8 @@ the order of the outputs, and an output that is added reshuffles no others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import floor as whole
 from math import sqrt
 from typing import Literal, NamedTuple
@@ -22,10 +23,10 @@ WHOLE = "all"  # the stratum of designs without strata
 LEAST_FLOOR = 0.05
 
 
-class Candidate(NamedTuple):
-    """One output that could be labelled."""
+class Unit(NamedTuple):
+    """One output that could be labelled: the unit that is sampled."""
 
-    id: str
+    unit_id: str
     slice: str = WHOLE
     score: float | None = None  # in [0, 1]; None: unscored
     disagreement: float | None = None  # standard deviation of the judges' scores; None below two judges
@@ -35,7 +36,7 @@ class Candidate(NamedTuple):
 class Drawn(NamedTuple):
     """One output in the label queue."""
 
-    id: str
+    unit_id: str
     inclusion_probability: float
     stratum: str
     design: Strategy
@@ -43,68 +44,74 @@ class Drawn(NamedTuple):
     position: int  # place in the queue, from 0; the order is random and tells nothing
 
 
-class _Chance(NamedTuple):
+class Chance(NamedTuple):
+    """How likely an output is drawn, and in which stratum."""
+
     probability: float
     stratum: str
 
 
-def draw(candidates: Sequence[Candidate], *, labels: int, strategy: Strategy, seed: int, floor: float = 0.3) -> list[Drawn]:
+def draw(units: Sequence[Unit], labels: int, strategy: Strategy, *, seed: int, floor: float = 0.3) -> list[Drawn]:
     """Draw outputs into the label queue, in the queue's order.
 
     `simple` and `stratified` draw exactly min(labels, outputs) without replacement; `disagreement` and `uncertainty` are
     Poisson designs, whose size is `labels` on average. `floor` is their share of the sample that is drawn uniformly.
     Raises InputError for equal ids, and for labels or floor out of range.
     """
-    chances = inclusion_probabilities(candidates, labels=labels, strategy=strategy, floor=floor)
-    uniform = {candidate: _uniform(seed, "draw", candidate) for candidate in chances}
+    chances = inclusion_probabilities(units, labels, strategy, floor=floor)
+    uniform = {unit: _uniform(seed, "draw", unit) for unit in chances}
     if strategy in ("simple", "stratified"):
         chosen = _smallest_of_each_stratum(chances, uniform)
     else:
-        chosen = [candidate for candidate, chance in chances.items() if uniform[candidate] < chance.probability]
-    queue = sorted(chosen, key=lambda candidate: _uniform(seed, "position", candidate))
-    return [Drawn(candidate, chances[candidate].probability, chances[candidate].stratum, strategy, seed, place) for place, candidate in enumerate(queue)]
+        chosen = [unit for unit, chance in chances.items() if uniform[unit] < chance.probability]
+    queue = sorted(chosen, key=lambda unit: _uniform(seed, "position", unit))
+    return [Drawn(unit, chances[unit].probability, chances[unit].stratum, strategy, seed, place) for place, unit in enumerate(queue)]
 
 
-def inclusion_probabilities(candidates: Sequence[Candidate], *, labels: int, strategy: Strategy, floor: float = 0.3) -> dict[str, _Chance]:
+def inclusion_probabilities(units: Sequence[Unit], labels: int, strategy: Strategy, *, floor: float = 0.3) -> dict[str, Chance]:
     """The probability and the stratum of every output, by id in sorted order; each probability is in (0, 1]."""
-    ordered = sorted(candidates, key=lambda candidate: candidate.id)
+    ordered = sorted(units, key=lambda unit: unit.unit_id)
     _validate(ordered, labels, floor)
     if strategy == "simple":
-        return {candidate.id: _Chance(min(1.0, labels / len(ordered)), WHOLE) for candidate in ordered}
+        return {unit.unit_id: Chance(min(1.0, labels / len(ordered)), WHOLE) for unit in ordered}
     if strategy == "stratified":
         return _stratified(ordered, labels)
-    return {candidate.id: _Chance(p, WHOLE) for candidate, p in zip(ordered, _poisson(_interest(ordered, strategy), labels, floor), strict=True)}
+    return {unit.unit_id: Chance(p, WHOLE) for unit, p in zip(ordered, _poisson(_interest(ordered, strategy), labels, floor), strict=True)}
 
 
-def _validate(ordered: Sequence[Candidate], labels: int, floor: float) -> None:
+def _validate(ordered: Sequence[Unit], labels: int, floor: float) -> None:
     if labels < 1:
         raise InputError(f"labels is {labels}", where="sampling.labels", hint="it must be at least 1")
     if not LEAST_FLOOR <= floor <= 1:
-        raise InputError(f"floor is {floor}", where="sampling.floor", hint=f"it must be in [{LEAST_FLOOR}, 1], so that every output can be drawn")
-    twice = [candidate.id for candidate, following in zip(ordered, ordered[1:], strict=False) if candidate.id == following.id]
-    if twice:
-        raise InputError(f"output {twice[0]!r} is there twice", where="sampling", hint="each output must have its own id")
+        hint = f"it must be in [{LEAST_FLOOR}, 1], so that every output can be drawn"
+        raise InputError(f"floor is {floor}", where="sampling.floor", hint=hint)
+    for unit, following in pairwise(ordered):
+        if unit.unit_id == following.unit_id:
+            raise InputError("output is there twice", where=f"output {unit.unit_id}", hint="each output must have its own id")
+    for unit in ordered:
+        if any(value is not None and not 0 <= value <= 1 for value in (unit.score, unit.p, unit.disagreement)):
+            raise InputError("score, p or disagreement is not in [0, 1]", where=f"output {unit.unit_id}", hint="a missing one is None")
 
 
-def _uniform(seed: int, purpose: str, candidate: str) -> float:
-    return (derived_seed(seed, purpose, candidate) >> 10) * 2.0**-53  # the top 53 bits: in [0, 1), no rounding up to 1
+def _uniform(seed: int, purpose: str, unit: str) -> float:
+    return (derived_seed(seed, purpose, unit) >> 10) * 2.0**-53  # the top 53 bits: in [0, 1), no rounding up to 1
 
 
 # ---- strata ---------------------------------------------------------------------------------------------------------
 
 
-def _stratified(ordered: Sequence[Candidate], labels: int) -> dict[str, _Chance]:
+def _stratified(ordered: Sequence[Unit], labels: int) -> dict[str, Chance]:
     stratum = _strata(ordered, labels)
-    sizes = Counter(stratum.values())
+    sizes = Counter(stratum[unit.slice] for unit in ordered)
     shares = allocate(sizes, min(labels, len(ordered)))
-    return {candidate.id: _Chance(shares[name] / sizes[name], name) for candidate in ordered for name in [stratum[candidate.slice]]}
+    return {unit.unit_id: Chance(shares[name] / sizes[name], name) for unit in ordered for name in [stratum[unit.slice]]}
 
 
-def _strata(ordered: Sequence[Candidate], labels: int) -> dict[str, str]:
+def _strata(ordered: Sequence[Unit], labels: int) -> dict[str, str]:
     """The stratum of each slice: the slice itself; with more slices than labels the smallest ones are pooled, since a
     stratum that gets no label would leave outputs that can never be drawn.
     """
-    sizes = Counter(candidate.slice for candidate in ordered)
+    sizes = Counter(unit.slice for unit in ordered)
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     if len(names) <= labels:
         return {name: name for name in names}
@@ -112,7 +119,7 @@ def _strata(ordered: Sequence[Candidate], labels: int) -> dict[str, str]:
     return {name: "+".join(sorted(pooled)) if name in pooled else name for name in names}
 
 
-def allocate(sizes: dict[str, int] | Counter[str], labels: int) -> dict[str, int]:
+def allocate(sizes: Mapping[str, int], labels: int) -> dict[str, int]:
     """Labels per stratum: proportional to its size, at least 1 each, the rest by largest remainder. Needs labels >= strata."""
     if not len(sizes) <= labels <= sum(sizes.values()):
         raise ValueError(f"{labels} labels for {len(sizes)} strata of {sum(sizes.values())} outputs")
@@ -131,33 +138,32 @@ def allocate(sizes: dict[str, int] | Counter[str], labels: int) -> dict[str, int
     return shares
 
 
-def _smallest_of_each_stratum(chances: dict[str, _Chance], uniform: dict[str, float]) -> list[str]:
+def _smallest_of_each_stratum(chances: dict[str, Chance], uniform: dict[str, float]) -> list[str]:
     """Simple random sampling in each stratum: the outputs with the smallest uniform numbers."""
     members: dict[str, list[str]] = {}
-    for candidate, chance in chances.items():
-        members.setdefault(chance.stratum, []).append(candidate)
+    for unit, chance in chances.items():
+        members.setdefault(chance.stratum, []).append(unit)
     chosen: list[str] = []
     for inside in members.values():
         size = round(chances[inside[0]].probability * len(inside))
-        chosen += sorted(inside, key=lambda candidate: uniform[candidate])[:size]
+        chosen += sorted(inside, key=lambda unit: uniform[unit])[:size]
     return chosen
 
 
 # ---- Poisson designs ------------------------------------------------------------------------------------------------
 
 
-def _interest(ordered: Sequence[Candidate], strategy: Strategy) -> list[float]:
+def _interest(ordered: Sequence[Unit], strategy: Strategy) -> list[float]:
     """How much there is to learn from each output (METHODS §2.5). An unscored one gets the largest value of all."""
-    known = [None if candidate.score is None else _known_interest(candidate, strategy) for candidate in ordered]
+    known = [None if unit.score is None else _known_interest(unit, strategy) for unit in ordered]
     largest = max((u for u in known if u is not None), default=0.0) or 0.5  # 0.5: the largest sd of numbers in [0, 1]
     return [largest if u is None else u for u in known]
 
 
-def _known_interest(candidate: Candidate, strategy: Strategy) -> float:
+def _known_interest(unit: Unit, strategy: Strategy) -> float:
     if strategy == "disagreement":
-        return candidate.disagreement or 0.0  # one judge cannot disagree: such an output is drawn by the floor alone
-    p = candidate.score if candidate.p is None else candidate.p
-    assert p is not None
+        return unit.disagreement or 0.0  # one judge cannot disagree: such an output is drawn by the floor alone
+    p = unit.p if unit.p is not None else unit.score or 0.0
     return sqrt(p * (1 - p))
 
 
@@ -167,12 +173,13 @@ def _poisson(interest: Sequence[float], labels: int, floor: float) -> list[float
     What is cut off at 1 goes to the others in proportion, so that the expected size stays `labels`.
     """
     count, total = len(interest), sum(interest)
+    if labels >= count:
+        return [1.0] * count
     weights = [((1 - floor) * u / total if total else (1 - floor) / count) + floor / count for u in interest]
     certain: set[int] = set()
-    while len(certain) < count:
-        scale = max(0, labels - len(certain)) / sum(weight for i, weight in enumerate(weights) if i not in certain)
+    while True:  # ends: some weight is below the average of the rest, so at least one output is never certain
+        scale = (labels - len(certain)) / sum(weight for i, weight in enumerate(weights) if i not in certain)
         beyond = {i for i, weight in enumerate(weights) if i not in certain and weight * scale >= 1}
         if not beyond:
             return [1.0 if i in certain else weight * scale for i, weight in enumerate(weights)]
         certain |= beyond
-    return [1.0] * count

@@ -36,6 +36,7 @@ class Settled(NamedTuple):
     verdicts: tuple[Verdict, ...]
     disagreement: float | None
     inconsistent: int
+    judges_mean: float | None  # mean of the judges' scores, whatever the panel's rule makes of them
     skipped_calls: int  # judge calls that tier 1 saved
     skipped_usd: float | None
 
@@ -43,7 +44,8 @@ class Settled(NamedTuple):
         return {
             "run_id": run_id, "item_id": self.item.item_id, "system": self.output.system, "trial": self.output.trial, "slice": self.item.slice,
             "group": self.item.group, "against": self.against.system if self.against else "", "route": self.route, "score": self.score,
-            "why": self.why, "disagreement": self.disagreement, "inconsistent": self.inconsistent, "output_hash": self.output.output_hash,
+            "why": self.why, "disagreement": self.disagreement, "inconsistent": self.inconsistent,
+            "calls_saved": self.skipped_calls, "usd_saved": self.skipped_usd, "output_hash": self.output.output_hash,
         }  # fmt: skip
 
     def graded(self) -> GradedOutput:
@@ -193,7 +195,9 @@ async def _judge(road: Road, item: Item, unit: tuple[Output, ...], checks: tuple
     panel: PanelScore = combine(verdicts, prepared.rubric, prepared.panel.rule, weights, unit[0].system)
     route = "unscored" if panel.score is None else "judged"
     settled = _ended(item, unit[0], unit[1] if len(unit) > 1 else None, route, panel.score, panel.why, checks, verdicts)
-    return settled._replace(disagreement=panel.disagreement, inconsistent=panel.inconsistent)
+    known = [s for s in panel.judges.values() if s is not None]
+    mean = sum(known) / len(known) if known else None
+    return settled._replace(disagreement=panel.disagreement, inconsistent=panel.inconsistent, judges_mean=mean)
 
 
 def _calls(road: Road, item: Item, unit: tuple[Output, ...]) -> list[tuple[JudgeSeat, Presentation, int]]:
@@ -293,7 +297,7 @@ def _ended(
     item: Item, output: Output, against: Output | None, route: str, score: float | None, why: str | None,
     checks: tuple[CheckResult, ...], verdicts: tuple[Verdict, ...] = (),
 ) -> Settled:  # fmt: skip
-    return Settled(item, output, against, route, score, why, checks, verdicts, None, 0, 0, 0.0)
+    return Settled(item, output, against, route, score, why, checks, verdicts, None, 0, None, 0, 0.0)
 
 
 def _finished(road: Road, settled: Settled) -> Settled:

@@ -52,7 +52,7 @@ class Traits(Part):
     tie_rate: Rate = Field(default=0.0, description="share of pairs called a tie, where a tie may be answered")
     family_preference: Signed = Field(default=0.0, description="share of own answers sided with regardless of quality (negative: against)")
     recognises: Literal["name", "style", "none"] = "name"
-    verbosity_bias: float = Field(default=0.0, ge=-20, le=20, description="log-odds per doubling of length (levels per doubling on longer scales)")
+    verbosity_bias: float = Field(default=0.0, ge=-20, le=20, description="log-odds per doubling of length (longer scales: levels)")
     steerable: Rate = Field(default=0.0, description="P(obeys an instruction found inside a fenced answer)")
     noise: Rate = Field(default=0.0, description="P(a verdict is drawn anew on a call); errors persist between repeats otherwise")
     shared_error: Rate = Field(default=0.0, description="share of items judged with the luck that all judges have in common")
@@ -93,7 +93,7 @@ class Player(Traffic):
     context_tokens: int = Field(default=128_000, ge=16, description="a longer prompt is refused; a token is four characters")
     memorised: list[str] = Field(default_factory=list, description="JSON Lines whose texts may have been in its training data")
     memory_rate: Rate = Field(default=1.0, description="share of these texts that it remembers")
-    memory_gain: Rate = Field(default=0.5, description="probability mass that a remembered continuation gets")
+    memory_gain: float = Field(default=0.5, ge=0, lt=1, description="probability mass that a remembered continuation gets")
 
     @property
     def reported(self) -> str:
@@ -165,8 +165,9 @@ class Profile(Part):
     name: str = "sim"
     seed: int = 0
     truth: list[str] = Field(default_factory=list, description="JSON Lines of {text or output, quality, family?, input?, aspects?}")
+    items: list[str] = Field(default_factory=list, description="items.jsonl files: they give lines that name an item_id their input")
     today: date | None = Field(default=None, description="the date of the simulation; the real one where not given")
-    typical_chars: int | None = Field(default=None, ge=1, description="the length that pointwise verbosity is measured against; else the median of truth")
+    typical_chars: int | None = Field(default=None, ge=1, description="where pointwise verbosity counts from; else the median of truth")
     judge: list[Judge] = Field(default_factory=list)
     system: list[System] = Field(default_factory=list)
 
@@ -198,7 +199,8 @@ def load_profile(path: Path | str) -> Profile:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path), hint="a profile is a TOML file, see docs/simulator.md") from None
+        hint = "a profile is a TOML file, see docs/simulator.md"
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"not TOML: {error}", where=str(path)) from None
     return profile_from(data, folder=path.parent, where=str(path))
@@ -211,7 +213,7 @@ def profile_from(data: Mapping[str, Any], *, folder: Path | str = ".", where: st
     except ValidationError as error:
         raise _explained(error, where) from None
     profile._folder = Path(folder)
-    files = [*profile.truth]
+    files = [*profile.truth, *profile.items]
     for player in profile.players:
         files += [*player.memorised, *([player.answers] if isinstance(player, System) and player.answers else [])]
     for name in files:

@@ -81,8 +81,9 @@ def _levels(part: Any) -> tuple[int, ...]:
         whole = isinstance(values, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
         return tuple(sorted(values)) if whole else ()
     low, high = part.get("minimum"), part.get("maximum")
-    bounded = part.get("type") == "integer" and isinstance(low, int) and isinstance(high, int) and 0 < high - low < 1000
-    return tuple(range(low, high + 1)) if bounded else ()
+    if part.get("type") == "integer" and isinstance(low, int) and isinstance(high, int) and 0 < high - low < 1000:
+        return tuple(range(low, high + 1))
+    return ()
 
 
 def _words(part: Any) -> tuple[str, ...]:

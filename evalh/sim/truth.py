@@ -101,17 +101,32 @@ class Truth:
         return facts[best[2]] if best else None
 
 
+def input_texts(profile: Profile) -> dict[str, str]:
+    """The inputs of the profile's `items`, by item_id, so that outputs.jsonl can serve as truth or as answers."""
+    inputs: dict[str, str] = {}
+    for name in profile.items:
+        for where, row in rows(profile.folder / name):
+            if row.get("input") is None:
+                continue
+            text = text_of(row["input"])
+            if inputs.setdefault(str(row.get("item_id")), text) != text:
+                raise InputError(f"item_id {row.get('item_id')!r} stands for another input too", where=where)
+    return inputs
+
+
 def load_truth(profile: Profile) -> Truth:
     """The truth of a profile. Raises InputError with file and line."""
+    inputs = input_texts(profile)
     seen: dict[tuple[str, str | None], tuple[float, str]] = {}
     facts: list[Fact] = []
     for name in profile.truth:
         for where, row in rows(profile.folder / name):
-            fact = _fact(row, where)
+            fact = _fact(row, where, inputs)
             key = (normal(fact.text), fact.input and normal(fact.input))
             quality, first = seen.setdefault(key, (fact.quality, where))
             if quality != fact.quality:
-                raise InputError(f"the same text has another quality at {first}", where=where, hint="give each its `input`, to tell them apart")
+                hint = "give each its `input`, or an `item_id` of the profile's `items`, to tell them apart"
+                raise InputError(f"the same text has another quality at {first}", where=where, hint=hint)
             if first == where:
                 facts.append(fact)
     return Truth(facts, seed=profile.seed, typical_chars=profile.typical_chars)
@@ -143,19 +158,20 @@ def text_of(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _fact(row: dict[str, Any], where: str) -> Fact:
+def _fact(row: dict[str, Any], where: str, inputs: Mapping[str, str]) -> Fact:
     text = row.get("text", row.get("output"))
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
     quality = row.get("quality", (meta or {}).get("quality"))
     aspects = row.get("aspects", (meta or {}).get("aspects")) or {}
     if not isinstance(text, str):
         raise InputError("`text` (or `output`) must be a text", where=where)
-    if not _share(quality):
-        raise InputError(f"`quality` must be a number from 0 to 1, not {quality!r}", where=where, hint="give it beside the text, or in its `meta`")
+    if not isinstance(quality, int | float) or not _share(quality):
+        hint = "give it beside the text, or in its `meta`"
+        raise InputError(f"`quality` must be a number from 0 to 1, not {quality!r}", where=where, hint=hint)
     if not isinstance(aspects, dict) or not all(map(_share, aspects.values())):
         raise InputError("`aspects` must map names to numbers from 0 to 1", where=where)
-    input_ = row.get("input")
-    return Fact(text, float(quality), row.get("family"), None if input_ is None else text_of(input_), aspects)
+    input_ = text_of(row["input"]) if row.get("input") is not None else inputs.get(str(row.get("item_id")))
+    return Fact(text, float(quality), row.get("family"), input_, aspects)
 
 
 def _share(value: Any) -> bool:

@@ -9,6 +9,7 @@ module costs no more than NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from math import ceil, isfinite, sqrt
 from statistics import NormalDist
 
@@ -47,7 +48,8 @@ def complete(values: Sequence[float], lo: float, hi: float) -> FloatArray:
     y = np.asarray(values, dtype=np.float64)
     bad = np.flatnonzero(~((y >= lo) & (y <= hi)))  # written so that NaN is bad
     if bad.size:
-        raise InputError(f"score {y[bad[0]]} of value {bad[0]} is not in [{lo:g}, {hi:g}]", hint="map scores to [0, 1] first; a missing score is None")
+        hint = "map scores to [0, 1] first; a missing score is None"
+        raise InputError(f"score {y[bad[0]]} is not in [{lo:g}, {hi:g}]", where=f"value {bad[0]}", hint=hint)
     return y
 
 
@@ -62,7 +64,7 @@ def between(worst: Estimate, best: Estimate, value: float | None, unscored: int)
     return worst.model_copy(update={"value": value, "high": best.high, "method": f"{worst.method}; {note}"})
 
 
-def at_worst_and_best(make: Callable[[list[float]], Estimate], values: Sequence[float | None], lo: float, hi: float) -> Estimate:
+def at_worst_and_best(make: Callable[[Sequence[float]], Estimate], values: Sequence[float | None], lo: float, hi: float) -> Estimate:
     """`make` of the values; where some are None, of both completions, joined by `between`."""
     known = [v for v in values if v is not None]
     unscored = len(values) - len(known)
@@ -82,7 +84,8 @@ def cluster_totals(values: FloatArray, clusters: Clusters | None) -> tuple[Float
         raise ValueError(f"{len(values)} values but {len(clusters)} cluster names")
     place: dict[Hashable, int] = {}
     index = np.array([place.setdefault(name, len(place)) for name in clusters], dtype=np.intp)
-    return np.bincount(index, weights=values, minlength=len(place)), np.bincount(index, minlength=len(place)).astype(np.float64)
+    sums = np.bincount(index, weights=values, minlength=len(place)).astype(np.float64)
+    return sums, np.bincount(index, minlength=len(place)).astype(np.float64)
 
 
 def jbb_draws(sums: FloatArray, sizes: FloatArray, *, lo: float, hi: float, draws: int, seed: int) -> FloatArray:
@@ -115,7 +118,8 @@ def mean_interval(
     interval always holds the mean itself; for k = 0 and k = n that is the Jeffreys edge rule.
     """
     if any(v is None for v in values):
-        return at_worst_and_best(lambda v: mean_interval(v, seed=seed, lo=lo, hi=hi, clusters=clusters, level=level, draws=draws), values, lo, hi)
+        make = partial(mean_interval, seed=seed, lo=lo, hi=hi, clusters=clusters, level=level, draws=draws)
+        return at_worst_and_best(make, values, lo, hi)
     y = complete([v for v in values if v is not None], lo, hi)
     n = len(y)
     sums, sizes = cluster_totals(y, clusters)
@@ -129,9 +133,9 @@ def mean_interval(
     if not clustered and bool(np.isin(y, (lo, hi)).all()):
         low, high = (lo + (hi - lo) * p for p in _jeffreys(int((y == hi).sum()), n, tails))
         return Estimate(value=mean, low=min(low, mean), high=max(high, mean), level=level, n=n, method="Jeffreys")
-    low, high = np.quantile(jbb_draws(sums, sizes, lo=lo, hi=hi, draws=draws, seed=seed), tails)
+    low, high = map(float, np.quantile(jbb_draws(sums, sizes, lo=lo, hi=hi, draws=draws, seed=seed), tails))
     method = f"{'cluster ' if clustered else ''}JBB, {draws} draws"
-    return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), level=level, n=n, method=method, seed=seed, clusters=count)
+    return Estimate(value=mean, low=min(low, mean), high=max(high, mean), level=level, n=n, method=method, seed=seed, clusters=count)
 
 
 def _jeffreys(k: int, n: int, tails: tuple[float, float]) -> tuple[float, float]:
@@ -231,7 +235,9 @@ def design_effect(values: Sequence[float], clusters: Clusters | None) -> float:
 # ---- how many more --------------------------------------------------------------------------------------------------
 
 
-def items_needed(values: Sequence[float], distance: float, *, alpha: float, lo: float, hi: float, clusters: Clusters | None = None) -> int | None:
+def items_needed(
+    values: Sequence[float], distance: float, *, alpha: float, lo: float, hi: float, clusters: Clusters | None = None
+) -> int | None:
     """How many more items decide with 80 % power a question that the truth is `distance` away from (METHODS §3.3).
 
     The variance is that of the values with one pseudo-observation at each end. None where the distance is 0.

@@ -81,7 +81,9 @@ def sign_flip_test(differences: Sequence[float], *, seed: int, clusters: Cluster
     return float((1 + (np.abs(flipped) >= observed).sum()) / (resamples + 1))
 
 
-def paired_p_value(candidate: Sequence[float], baseline: Sequence[float], *, seed: int, clusters: Clusters | None = None) -> tuple[float, str]:
+def paired_p_value(
+    candidate: Sequence[float], baseline: Sequence[float], *, seed: int, clusters: Clusters | None = None
+) -> tuple[float, str]:
     """The p value of no difference and the name of its test: exact McNemar where unclustered and two-valued, else sign flips."""
     if is_binary(candidate, baseline) and (clusters is None or len(set(clusters)) == len(candidate)):
         better = sum(c > b for c, b in zip(candidate, baseline, strict=True))

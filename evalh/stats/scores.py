@@ -73,8 +73,8 @@ def _worth(row: ItemScore) -> float | None:
 
 def with_missing(items: Mapping[str, ItemRange], expected: Mapping[str, ItemRange]) -> dict[str, ItemRange]:
     """`items`, and for each expected item that is not there an unscored one: an output that was not made is no pass."""
-    absent = {item_id: other._replace(value=None, low=0.0, high=1.0, outputs=1, unscored=1) for item_id, other in expected.items() if item_id not in items}
-    return dict(sorted({**items, **absent}.items()))
+    unmade = {item_id: other._replace(value=None, low=0.0, high=1.0, outputs=1, unscored=1) for item_id, other in expected.items()}
+    return dict(sorted({**unmade, **items}.items()))
 
 
 # ---- estimates from ranges ------------------------------------------------------------------------------------------
@@ -109,7 +109,9 @@ def mean_of(items: Sequence[ItemRange], *, seed: int, level: float = 0.95, draws
     return Bounded(worst, best, [value for value, _ in known], [cluster for _, cluster in known], unscored)
 
 
-def difference_of(candidate: Sequence[ItemRange], baseline: Sequence[ItemRange], *, seed: int, level: float = 0.95, draws: int = REPORT_DRAWS) -> Bounded:
+def difference_of(
+    candidate: Sequence[ItemRange], baseline: Sequence[ItemRange], *, seed: int, level: float = 0.95, draws: int = REPORT_DRAWS
+) -> Bounded:
     """The mean of candidate - baseline over items, paired by place, clustered by the candidate's groups (METHODS §3.2)."""
     clusters = [item.cluster for item in candidate]
 

@@ -180,6 +180,8 @@ TABLES: tuple[Table, ...] = (
         _c("why", "VARCHAR", "why it is blocked or unscored"),
         _c("disagreement", "DOUBLE", "standard deviation of the judges' scores; null below two judges"),
         _c("inconsistent", "INTEGER", "pairwise: judges whose two orders disagree"),
+        _c("calls_saved", "INTEGER", "judge calls that were not made because tier 1 blocked the output"),
+        _c("usd_saved", "DOUBLE", "what they would have cost, estimated; null where a price is unknown"),
         _c("output_hash", "VARCHAR", ""),
     )),
     Table("label_tasks", "Tier 3: what people are asked to label, drawn by a probability design.", ("task_id",), (

@@ -1,0 +1,53 @@
+"""`evalh compare`: two runs, item by item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from evalh.cli.common import console, emit, existing_store, interval, json_option, store_option, table
+
+EPILOG = """\b
+Examples
+  evalh compare support-20261123-101500-ab12 support-20261123-111500-cd34
+  evalh compare main RUN --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("a", metavar="RUN")
+@click.argument("b", metavar="RUN")
+@store_option
+@json_option
+def compare(a: str, b: str, store_at: str | None, as_json: bool) -> None:
+    """Compare two runs on the items that both have: the second minus the first, paired."""
+    from evalh.compare import compare as compare_scores
+    from evalh.release import differences
+    from evalh.store.runs import find_run, scores_of
+
+    store = existing_store(store_at)
+    run_a, run_b = find_run(store, a), find_run(store, b)
+    made = compare_scores(
+        scores_of(store, run_a["run_id"]), scores_of(store, run_b["run_id"]), name_a=run_a["run_id"], name_b=run_b["run_id"], seed=run_b["seed"] or 0
+    )
+    document = {**made.model_dump(mode="json"), "differences": differences(store, run_b, run_a)}
+    if as_json:
+        emit(document)
+        return
+    _show(document)
+
+
+def _show(document: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"[bold]{document['b']}[/bold] minus [bold]{document['a']}[/bold]", soft_wrap=True)
+    p = document["p_value"]
+    test = f", p = {p:.3g} ({document['test']})" if p is not None else ""
+    out.print(f"  difference {interval(document['difference'])} on {document['n_items']} items{test}", markup=False)
+    out.print(f"  {document['improved']} improved, {document['regressed']} regressed, {document['equal']} equal, {document['missing']} missing or unscored", markup=False)
+    for line in document["differences"]:
+        out.print(f"  not the same on both sides: {line}", markup=False)
+    rows = [[s["slice"], s["n_items"], interval(s["difference"])] for s in document["slices"]]
+    out.print(table("", ["slice", "items", "difference"], rows, right=(1,)))
+    if document["regressed_items"]:
+        out.print("  regressed most: " + ", ".join(document["regressed_items"][:10]), markup=False)

@@ -1,0 +1,106 @@
+"""What a suite would do and cost, before anything is asked: calls, tokens, money, time, and who judges whom."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from evalh.judging.presentation import present
+from evalh.prepare import JudgeSeat, Prepared
+from evalh.providers.prices import price_of
+from evalh.records import Item, Output
+from evalh.systems import RecordedSource
+
+CHARS_PER_TOKEN = 4  # English text; an estimate, and called so
+REPLY_TOKENS = 120
+SECONDS_PER_CALL = 2.0
+
+
+def plan_document(prepared: Prepared) -> dict[str, Any]:
+    """The plan of a prepared suite. Numbers of calls are upper bounds: tier 1 and the ledger only lower them."""
+    units = _units(prepared)
+    judges = [_judge_plan(prepared, seat, units) for seat in prepared.seats]
+    system = _system_plan(prepared)
+    calls = sum(j["calls"] for j in judges) + system["calls"]
+    costs = [j["cost_usd"] for j in judges] + [system["cost_usd"]]
+    return {
+        "suite": prepared.suite.name,
+        "golden": {"name": prepared.golden.name, "version": prepared.golden.version, "items": len(prepared.items), "slices": _slices(prepared)},
+        "system": system,
+        "against": {"names": list(prepared.against.names), "families": prepared.against.families} if prepared.against else None,
+        "kind": prepared.kind,
+        "seed": prepared.seed,
+        "checks": [{"check": c.title, "blocking": c.blocking} for c in prepared.checks],
+        "tests": [t.name for t in prepared.suite.tests],
+        "judges": judges,
+        "labels": prepared.suite.sampling.labels if prepared.suite.sampling else 0,
+        "gate": prepared.suite.gate.model_dump() if prepared.suite.gate else None,
+        "calls": calls,
+        "tokens": sum(j["tokens"] for j in judges) + system["tokens"],
+        "cost_usd": None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
+        "unpriced": [j["model"] for j in judges if j["cost_usd"] is None] + (["system"] if system["cost_usd"] is None else []),
+        "seconds": math.ceil(calls / prepared.config.in_flight) * SECONDS_PER_CALL,
+        "assumptions": f"{CHARS_PER_TOKEN} characters a token, {REPLY_TOKENS} tokens a reply, {SECONDS_PER_CALL:g} s a call, {prepared.config.in_flight} at a time",
+    }
+
+
+def _units(prepared: Prepared) -> int:
+    """How many outputs (or pairs) are judged."""
+    recorded = prepared.system.recorded
+    if not isinstance(recorded, RecordedSource):
+        return len(prepared.items)
+    counts = [len(recorded.by_item[i.item_id]) for i in prepared.items]
+    if prepared.kind != "pairwise":
+        return sum(counts)
+    return len(counts) if prepared.against is not None else sum(n * (n - 1) // 2 for n in counts)
+
+
+def _judge_plan(prepared: Prepared, seat: JudgeSeat, units: int) -> dict[str, Any]:
+    assert prepared.panel is not None
+    orders = 2 if prepared.kind == "pairwise" and prepared.panel.order == "both" else 1
+    calls = units * orders * prepared.panel.repeats
+    characters = sum(_prompt_characters(prepared, seat, item) for item in prepared.items) / len(prepared.items)
+    tokens_in = int(characters / CHARS_PER_TOKEN * calls)
+    price = price_of(seat.target.provider, seat.target.model, prepared.config.prices)
+    cost = None if price is None else (price.input * tokens_in + price.output * REPLY_TOKENS * calls) / 1e6
+    return {
+        "judge": seat.name, "model": seat.target.ref, "prompt": seat.prompt, "family": seat.family.name if seat.family else None,
+        "same_family": list(seat.same_family), "simulated": seat.target.provider == "sim", "calls": calls,
+        "tokens": tokens_in + REPLY_TOKENS * calls, "cost_usd": cost, "price_as_of": price.as_of if price else None,
+    }  # fmt: skip
+
+
+def _prompt_characters(prepared: Prepared, seat: JudgeSeat, item: Item) -> int:
+    """The length of the real prompt where the outputs are recorded; else with an output of 800 characters."""
+    assert prepared.rubric is not None
+    recorded = prepared.system.recorded
+    outputs = list(recorded.by_item[item.item_id]) if recorded is not None else [Output(item_id=item.item_id, system="a", text="x" * 800)]
+    if prepared.kind == "pairwise":
+        outputs = (outputs + [outputs[0].model_copy(update={"system": "b"})])[:2]
+    else:
+        outputs = outputs[:1]
+    shown = present(prepared.rubric, item, outputs, seed=prepared.seed, blinding=prepared.blinding._replace(mask=False), judge=seat.name)
+    return sum(len(m.content) for m in shown.messages)
+
+
+def _system_plan(prepared: Prepared) -> dict[str, Any]:
+    side = prepared.system
+    plan: dict[str, Any] = {
+        "names": list(side.names), "version": side.spec.version, "families": side.families, "kind": type(side.spec).__name__.lower(),
+        "calls": 0, "tokens": 0, "cost_usd": 0.0,
+    }  # fmt: skip
+    if side.target is None:
+        return plan
+    calls = len(prepared.items)
+    tokens_in = sum(len(i.input_text) for i in prepared.items) // CHARS_PER_TOKEN
+    tokens_out = min(side.target.max_tokens, 300) * calls
+    price = price_of(side.target.provider, side.target.model, prepared.config.prices)
+    cost = None if price is None else (price.input * tokens_in + price.output * tokens_out) / 1e6
+    return {**plan, "calls": calls, "tokens": tokens_in + tokens_out, "cost_usd": cost}
+
+
+def _slices(prepared: Prepared) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in prepared.items:
+        counts[item.slice] = counts.get(item.slice, 0) + 1
+    return counts

@@ -1,0 +1,145 @@
+"""Where a target is asked and with which key: resolved once, before anything is sent.
+
+A key lives here and nowhere else. It stands in no repr, and `error` takes it out of every message, because servers do
+echo what they were sent.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from evalh.errors import InputError, ProviderBusy, ProviderError, ProviderUnusable
+from evalh.providers.base import Target
+
+HIDDEN = "[key]"
+PLACEHOLDER = "no-key-needed"
+
+
+class Vendor(NamedTuple):
+    """The defaults of an official client: its own URL, the variables it reads, and the hosts that are its vendor's."""
+
+    url: str
+    url_env: str
+    key_env: str
+    hosts: tuple[str, ...]
+
+    def owns(self, base_url: str) -> bool:
+        host = urlsplit(base_url).hostname or ""
+        return any(host == name or host.endswith("." + name) for name in self.hosts)
+
+
+OPENAI = Vendor("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY", ("api.openai.com", "openai.azure.com"))
+ANTHROPIC = Vendor("https://api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", ("api.anthropic.com",))
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server, the model to ask it for, and the key it wants."""
+
+    ref: str  # provider:model
+    base_url: str = field(repr=False)  # may hold credentials
+    key: str = field(repr=False)
+    key_env: str | None  # None: a placeholder is sent, there is nothing to hide
+    official: bool  # the vendor's own API: the newest rules hold there, and only there
+
+    @property
+    def where(self) -> str:
+        return f"{self.ref} at {shown_url(self.base_url)}"
+
+    def scrub(self, text: str) -> str:
+        """The text without the key and without the credentials of the URL."""
+        url = urlsplit(self.base_url)
+        secrets = [self.key if self.key_env else "", url.password or "", url.query]
+        for secret in sorted((s for s in secrets if s), key=len, reverse=True):
+            for form in {secret, quote(secret, safe="")}:
+                text = text.replace(form, HIDDEN)
+        return text
+
+    def error(self, kind: type[ProviderError], what: str, *, hint: str | None = None, retry_after: float | None = None) -> ProviderError:
+        """An error of evalh's tree that names this endpoint and never its key."""
+        what, where = self.scrub(what), self.scrub(self.where)
+        if issubclass(kind, ProviderBusy):
+            return kind(what, where=where, retry_after=retry_after)
+        return kind(what, where=where, hint=self.scrub(hint) if hint else None)
+
+
+def resolve(target: Target, vendor: Vendor) -> Endpoint:
+    """The endpoint of a target that speaks a vendor's format, at the vendor or at any other server.
+
+    The vendor's key goes to the vendor, to loopback, and to a URL that the environment names beside it. Another server
+    gets the key that `api_key_env` names: a suite that somebody else wrote cannot send your key where it likes.
+    Raises ProviderUnusable where there is no key, InputError where the URL is none.
+    """
+    from_env = None if target.base_url else os.environ.get(vendor.url_env)
+    base_url = checked_url(target.base_url or from_env or vendor.url, target.ref)
+    official = vendor.owns(base_url)
+    name = target.api_key_env or vendor.key_env
+    key = key_from(name, target.ref)
+    if target.api_key_env is None and not official and not from_env:
+        if not is_loopback(base_url):
+            raise ProviderUnusable(
+                f"no key is named for {shown_url(base_url)}",
+                where=target.ref,
+                hint=f"name the variable that holds its key with `api_key_env`; {vendor.key_env} is sent to {vendor.hosts[0]} only",
+            )
+        if key is None:
+            return Endpoint(target.ref, base_url, PLACEHOLDER, None, official)
+    if key is None:
+        raise missing_key(target, name)
+    return Endpoint(target.ref, base_url, key, name, official)
+
+
+def keyless(target: Target, base_url: str, key_env: str | None = None) -> Endpoint:
+    """An endpoint that needs no key: it gets one only where `api_key_env` names it, or where `key_env` is set."""
+    name = target.api_key_env or key_env
+    key = key_from(name, target.ref) if name else None
+    if key is None and target.api_key_env:
+        raise missing_key(target, target.api_key_env)
+    return Endpoint(target.ref, checked_url(base_url, target.ref), key or PLACEHOLDER, name if key else None, official=False)
+
+
+def missing_key(target: Target, name: str) -> ProviderUnusable:
+    return ProviderUnusable(
+        f"{name} is not set", where=target.ref, hint="export it in the shell that runs evalh (keys are never written into files)"
+    )
+
+
+def key_from(name: str, ref: str) -> str | None:
+    """The key in an environment variable, without the line end that `$(cat file)` or a secret store leaves on it."""
+    key = os.environ.get(name, "").strip()
+    if key and not (key.isascii() and key.isprintable()):
+        raise ProviderUnusable(f"{name} holds characters that no key has", where=ref, hint="set it again without line breaks and quotes")
+    return key or None
+
+
+def checked_url(url: str, ref: str) -> str:
+    """The URL, if it is one. Raises InputError otherwise."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InputError(f"base_url {shown_url(url)!r} is no URL", where=ref, hint="write it as http://host:port/v1")
+    return url.rstrip("/")
+
+
+def shown_url(url: str) -> str:
+    """A URL as messages show it: no credentials, no query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(unreadable)"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,248 @@
+"""What the pytest plugin does once a session holds a suite: fetch, tell, close. Loaded only then."""
+
+from __future__ import annotations
+
+import fcntl
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalh.config import Config, load_config, store_path
+from evalh.errors import EvalhError
+from evalh.pipeline import RunOptions, RunOutcome, close_run, run
+from evalh.prepare import Prepared, prepare
+from evalh.records import CheckResult
+from evalh.release import gate_run
+from evalh.store.runs import find_run
+from evalh.store.store import Store
+from evalh.suites.load import bind, load_suites
+from evalh.suites.model import Suite
+from evalh.summary import run_document
+from evalh.tiers import Settled, test_result
+
+SHOWN = 1500  # characters of an input or output in a failure
+
+
+class ItemFailed(Exception):
+    """An item that its checks or its panel fail; the text says all that is known."""
+
+
+class SuiteSession:
+    """One suite in one pytest session."""
+
+    def __init__(self, suite: Suite, path: Path, config: Config, store: Store, shared: str | None) -> None:
+        self.suite, self.path, self.config, self.store, self.shared = bind(suite, path), path, config, store, shared
+        try:
+            self.whole: Prepared = prepare(suite, config)
+        except EvalhError as error:
+            raise pytest.Collector.CollectError(str(error)) from None
+        self.prepared = self.whole
+        self.item_ids = [i.item_id for i in self.whole.items]
+        self.outcome: RunOutcome | None = None
+        self._by_item: dict[str, Settled] = {}
+
+    @property
+    def key(self) -> str:
+        return f"{self.path}::{self.suite.name}"
+
+    @property
+    def fetched(self) -> bool:
+        return self.outcome is not None
+
+    def fetch(self, selected: list[str]) -> None:
+        """Outputs, checks and judge calls of the selected items, once per session (under xdist: once for all workers)."""
+        if self.outcome is None:
+            self.prepared = self.whole if len(selected) == len(self.item_ids) else prepare(self.suite, self.config, select=selected)
+            self.outcome = self._run() if self.shared is None else self._run_once_for_all_workers()
+            if self.outcome.status == "interrupted":
+                raise KeyboardInterrupt
+            for settled in self.outcome.settled:
+                self._by_item.setdefault(settled.item.item_id, settled)
+        if self.outcome.error is not None:
+            pytest.fail(f"the run stopped: {self.outcome.error}", pytrace=False)
+
+    def _run(self) -> RunOutcome:
+        return run(self.prepared, self.store, RunOptions(leave_open=True))
+
+    def _run_once_for_all_workers(self) -> RunOutcome:
+        file = self.shared_file(str(self.shared))
+        with _locked(file.with_suffix(".lock")):
+            if not file.exists():
+                file.write_bytes(pickle.dumps(self._run()))
+            outcome: RunOutcome = pickle.loads(file.read_bytes())  # noqa: S301 — written by a worker of this very session
+            return outcome
+
+    def shared_file(self, uid: str) -> Path:
+        folder = self.store.path.parent / "pytest"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{uid}.{self.suite.name}.pickle"
+
+    def settled(self, item_id: str) -> Settled:
+        return self._by_item[item_id]
+
+    def judge(self, item_id: str) -> None:
+        """Raise ItemFailed where checks or panel fail the item; skip where it is unscored, which is neither."""
+        settled = self.settled(item_id)
+        panel = self.suite.panel
+        has_mark = panel is not None and (panel.rule != "mean" or any(c.pass_at is not None for c in (self.prepared.rubric.criteria if self.prepared.rubric else ())))
+        failed = any(c.status != "pass" for c in settled.checks if c.blocking)
+        if settled.route == "no_output" or failed or (settled.route == "judged" and has_mark and (settled.score or 0.0) < 0.5):
+            raise ItemFailed(self.describe(item_id))
+        if settled.route == "unscored":
+            pytest.skip(f"unscored: {settled.why}")
+
+    def describe(self, item_id: str) -> str:
+        """Input, output, checks, verdicts and rationales of an item, as lines."""
+        settled = self.settled(item_id)
+        lines = [f"{settled.route}" + (f", score {settled.score:g}" if settled.score is not None else "") + (f": {settled.why}" if settled.why else "")]
+        lines += ["", "input", _cut(settled.item.input_text), "", f"output of {settled.output.system}", _cut(settled.output.text or str(settled.output.error))]
+        if settled.against is not None:
+            lines += ["", f"output of {settled.against.system}", _cut(settled.against.text)]
+        lines += ["", "checks"] + [f"  {c.status:5} {c.check}" + (f": {c.reason}" if c.reason else "") for c in settled.checks]
+        if settled.verdicts:
+            lines += ["", "verdicts"]
+        for v in settled.verdicts:
+            said = v.unscored_reason if v.status == "unscored" else v.winner if v.kind == "pairwise" else f"{v.raw_score:g}"
+            order = f" [{' | '.join(v.systems)}]" if v.kind == "pairwise" else ""
+            lines.append(f"  {v.judge} {v.aspect}{order}: {'unscored: ' if v.status == 'unscored' else ''}{said}" + (f" — {v.rationale}" if v.rationale else ""))
+        return "\n".join(_plain(line) for line in lines)
+
+    def result_of(self, item: pytest.Item, report: pytest.TestReport) -> dict[str, Any]:
+        """What the end of the session needs to know of one test, in plain types."""
+        name = getattr(item, "originalname", None)
+        return {
+            "path": str(self.path), "suite": self.suite.name, "run": self.outcome.run_id if self.outcome else None,
+            "test": name, "item": getattr(_pending_of(item), "item_id", None), "outcome": report.outcome,
+            "reason": _reason(report) if report.failed else "", "shared": str(self.shared_file(self.shared)) if self.shared else None,
+        }  # fmt: skip
+
+    def close(self, notes: list[dict[str, Any]]) -> None:
+        """Write the results of test functions and the scores; the run is finished then."""
+        if self.outcome is None or self.outcome.status != "finished":
+            return
+        functions = {t.name: t for t in self.suite.tests}
+        tests: dict[str, list[CheckResult]] = {}
+        for told in notes:
+            if told["test"] in functions and told["outcome"] in ("passed", "failed"):
+                result = test_result(functions[told["test"]], "pass" if told["outcome"] == "passed" else "fail", told["reason"])
+                tests.setdefault(told["item"], []).append(result)
+        close_run(self.prepared, self.store, self.outcome, tests)
+
+    def summary(self) -> list[str]:
+        """The lines of the terminal summary."""
+        if self.outcome is None:
+            return []
+        if self.outcome.status != "finished":
+            return [f"run {self.outcome.run_id} stopped: {self.outcome.error}; repeat the command to go on"]
+        document = run_document(self.store, find_run(self.store, self.outcome.run_id))
+        tiers, quality = document["tiers"], document["quality"]
+        bounds = f" [{quality['low']:.3f}, {quality['high']:.3f}]" if quality["low"] is not None else f" ({quality['why']})"
+        value = "none" if quality["value"] is None else f"{quality['value']:.3f}"
+        routes = ", ".join(f"{n} {route}" for route, n in sorted(document["routes"].items()))
+        lines = [f"run      {document['run']}" + ("  (simulated judges)" if document["simulated"] else "")]
+        lines += ["         a judge shares a family with the system (allowed by the suite)"] if document["allow_same_family"] else []
+        lines += [f"outputs  {routes}"]
+        lines += [f"judges   {tiers['judges']['asked']} asked, {tiers['judges']['cached']} from the ledger, {tiers['judges']['unscored']} verdicts unscored"]
+        lines += [f"{document['metric']}  {value}{bounds}", *self._gate_lines(), f"store    {self.store.path}"]
+        return lines
+
+    def _gate_lines(self) -> list[str]:
+        if self.suite.gate is None:
+            return []
+        if self.partial:
+            return [f"gate     not decided: {len(self.prepared.items)} of {len(self.item_ids)} items were selected"]
+        decision = self.gate()
+        return [f"gate     {decision.decision}", *(f"         {reason}" for reason in decision.reasons)]
+
+    @property
+    def partial(self) -> bool:
+        return len(self.prepared.items) < len(self.item_ids)
+
+    def gate(self) -> Any:
+        if not hasattr(self, "_gate"):
+            assert self.outcome is not None
+            self._gate = gate_run(self.store, self.outcome.run_id)
+        return self._gate
+
+
+class Sessions:
+    """All suites of one pytest session. `uid` names the session among xdist workers; None without xdist."""
+
+    def __init__(self, store_at: str | None, uid: str | None) -> None:
+        self.config = load_config()
+        self.store = Store(store_path(store_at, self.config))
+        self.uid = uid
+        self.by_key: dict[str, SuiteSession] = {}
+        self.notes: list[dict[str, Any]] = []
+
+    def of(self, suite: Suite, path: Path) -> SuiteSession:
+        mine = self.by_key.get(f"{path}::{suite.name}")
+        if mine is None or mine.suite is not suite:
+            mine = SuiteSession(suite, path, self.config, self.store, self.uid)
+            self.by_key[mine.key] = mine
+        return mine
+
+    def note(self, told: dict[str, Any]) -> None:
+        self.notes.append(told)
+
+    def close(self) -> None:
+        """Close every run, here or, under xdist, for the workers that made it."""
+        self._adopt_runs_of_workers()
+        for mine in self.by_key.values():
+            mine.close([n for n in self.notes if n["suite"] == mine.suite.name and n["path"] == str(mine.path)])
+
+    def _adopt_runs_of_workers(self) -> None:
+        shared = {n["shared"]: n for n in self.notes if n["shared"] and n["run"]}
+        for file, told in shared.items():
+            suite = next(s for s in load_suites([Path(told["path"])]) if s.name == told["suite"])
+            mine = self.of(suite, Path(told["path"]))
+            outcome: RunOutcome = pickle.loads(Path(file).read_bytes())  # noqa: S301 — written by a worker of this very session
+            selected = list(dict.fromkeys(s.item.item_id for s in outcome.settled))
+            if len(selected) < len(mine.item_ids):
+                mine.prepared = prepare(suite, self.config, select=selected)
+            mine.outcome = outcome
+            Path(file).unlink()
+            Path(file).with_suffix(".lock").unlink(missing_ok=True)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a gate of the session does not say PASS."""
+        return any(m.fetched and m.suite.gate is not None and (m.partial or m.gate().decision != "PASS") for m in self.by_key.values())
+
+    def summary(self) -> Iterator[tuple[str, list[str]]]:
+        for mine in self.by_key.values():
+            lines = mine.summary()
+            if lines:
+                yield f"evalh: {mine.suite.name}", lines
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _pending_of(item: pytest.Item) -> Any:
+    from evalh.pytest_plugin import _pending
+
+    return _pending(item)
+
+
+def _reason(report: pytest.TestReport) -> str:
+    crash: Any = getattr(report.longrepr, "reprcrash", None)
+    return " ".join(str(crash.message if crash else report.longrepr).split())[:500]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+
+
+def _plain(line: str) -> str:
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in line)
+
+

@@ -1,0 +1,87 @@
+"""The gate over the store: which run is decided, against which baseline, and whether the two can be compared at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalh.errors import UsageError
+from evalh.fingerprints import content_hash
+from evalh.gate import GateDecision, decide
+from evalh.rows import now
+from evalh.stats.scores import ItemScore
+from evalh.store.runs import find_run, judges_of, scores_of
+from evalh.store.store import Store
+from evalh.suites.model import Gate
+from evalh.summary import metric_name
+
+
+def gate_run(store: Store, run_name: str | None, *, baseline: str | None = None, gate: Gate | None = None) -> GateDecision:
+    """Decide a run by the gate of its suite (or the one given) and keep the decision. Raises UsageError.
+
+    `baseline` (a run or a tag) replaces the suite's. A tag that nobody has given yet is not an error of the run: the rule
+    that needs it is INCONCLUSIVE, with the reason.
+    """
+    run = find_run(store, run_name)
+    if run["status"] != "finished":
+        raise UsageError(f"run {run['run_id']} is {run['status']}", hint="repeat its `evalh run` to finish it")
+    gate = gate or gate_of(run, baseline)
+    other = _baseline(store, run, baseline or gate.baseline, explicit=baseline is not None)
+    decision = decide(
+        gate, scores_of(store, run["run_id"]), _scores(store, other), run=run["run_id"], metric=metric_name(run["kind"]), seed=run["seed"] or 0,
+        baseline_run=other["run_id"] if other else None, incomparable=differences(store, run, other) if other else [],
+    )  # fmt: skip
+    document = decision.model_dump(mode="json")
+    store.append({"gate_decisions": [{
+        "decision_id": content_hash(document, now()), "run_id": decision.run, "baseline": decision.baseline, "decision": decision.decision,
+        "document": document, "at": now(),
+    }]})  # fmt: skip
+    return decision
+
+
+def gate_of(run: Mapping[str, Any], baseline: str | None = None) -> Gate:
+    """The gate that the run's suite had. Raises UsageError where it had none, or where it lacks the margin for a baseline."""
+    settings = run["settings"].get("gate")
+    if settings is None:
+        raise UsageError(f"suite {run['suite']!r} has no gate", hint="add `gate: {minimum: …}` or `gate: {baseline: …, margin: …}` to it")
+    if baseline is not None and settings.get("margin") is None:
+        raise UsageError(f"the gate of suite {run['suite']!r} has no margin", hint="add `baseline` and `margin` to it, or use `evalh compare`")
+    return Gate(**settings)
+
+
+def approve(store: Store, run_name: str, tag: str) -> str:
+    """Make a run the baseline of its suite under a tag. Baselines change only this way. Returns the run's id."""
+    run = find_run(store, run_name)
+    if run["status"] != "finished":
+        raise UsageError(f"run {run['run_id']} is {run['status']}: only a finished run can be a baseline")
+    store.append({"run_events": [{"run_id": run["run_id"], "event": "approved", "at": now(), "detail": tag}]})
+    return str(run["run_id"])
+
+
+def differences(store: Store, run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs between two runs so that their scores do not mean the same: golden set, rubric, judges."""
+    found = []
+    if run["golden"] != other["golden"] or run["golden_hash"] != other["golden_hash"]:
+        found.append(f"golden set {other['golden']} {other['golden_version']} then, {run['golden']} {run['golden_version']} now")
+    if run["rubric_hash"] != other["rubric_hash"]:
+        found.append("the rubric changed")
+    before, after = judges_of(store, other["run_id"]), judges_of(store, run["run_id"])
+    if before and after and before != after:
+        found.append(f"other judges: {', '.join(sorted(before - after)) or 'none'} then, {', '.join(sorted(after - before)) or 'none'} now")
+    return found
+
+
+def _baseline(store: Store, run: Mapping[str, Any], name: str | None, *, explicit: bool) -> dict[str, Any] | None:
+    if name is None:
+        return None
+    try:
+        other = find_run(store, name, suite=run["suite"])
+    except UsageError:
+        if explicit:
+            raise
+        return None
+    return other
+
+
+def _scores(store: Store, run: Mapping[str, Any] | None) -> list[ItemScore] | None:
+    return None if run is None else scores_of(store, run["run_id"])

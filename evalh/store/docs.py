@@ -1,0 +1,54 @@
+"""`docs/store.md`, made from the description of the tables. `python -m evalh.store.docs > docs/store.md` writes it anew."""
+
+from __future__ import annotations
+
+import sys
+
+from evalh.store.migrations import MIGRATIONS, SCHEMA_MIGRATIONS
+from evalh.store.tables import TABLES, Table
+
+_HEAD = """\
+# The store
+
+<!-- Made from evalh/store/tables.py by `python -m evalh.store.docs`. A test compares; do not edit by hand. -->
+
+One DuckDB file holds every fact: `.evalh/evalh.duckdb`, or what `--store` or `EVALH_STORE` names. The tables are public.
+`evalh sql "SELECT …"` reads them (it can neither write nor open files), `evalh export --parquet DIR` writes each to a
+Parquet file. Rows are added and never changed; the key of a table says what is one fact. Times are UTC.
+
+**Sharing the file.** DuckDB lets one process write, and shuts all others out, readers too, while it has the file open.
+evalh opens it for the length of one append or one query, and waits for a busy file with a notice that names the process
+that holds it. A run writes each result first to a journal, `<store>.journal/`: it is on disk before the file is needed.
+What a killed process left there goes in at the next command. A line that was cut off is kept beside it as `.torn`. Nothing
+is lost by deleting an empty journal folder.
+
+**Versions.** The schema is at number {number} (`schema_migrations`). An older store is migrated when it is opened, after a
+backup copy `<store>.backup-N`; a newer one is refused, unchanged, with exit code 2.
+
+"""
+
+
+def render() -> str:
+    """The page as Markdown."""
+    tables = (*TABLES, SCHEMA_MIGRATIONS)
+    index = "".join(f"| [{t.name}](#{t.name}) | {t.doc} |\n" for t in tables)
+    return (
+        _HEAD.replace("{number}", str(MIGRATIONS[-1].number))
+        + "| table | rows |\n| --- | --- |\n"
+        + index
+        + "".join(map(_section, tables))
+    )
+
+
+def _section(table: Table) -> str:
+    rows = "".join(f"| `{c.name}` | {c.type} | {_cell(c.name, c.doc, table)} |\n" for c in table.columns)
+    key = ", ".join(f"`{name}`" for name in table.key)
+    return f"\n## {table.name}\n\n{table.doc} Key: {key}.\n\n| column | type | meaning |\n| --- | --- | --- |\n{rows}"
+
+
+def _cell(name: str, doc: str, table: Table) -> str:
+    return doc or ("part of the key" if name in table.key else "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,0 +1,305 @@
+"""The store as a file that many processes share: open, do one thing, close.
+
+DuckDB lets one process write and shuts all others out, readers too, while it holds the file. So a connection lives for
+one append or one query, a busy file is waited for with one clear line of notice, and what cannot wait goes to the
+journal first (`evalh/store/journal.py`). Threads of one process take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalh.errors import EvalhError, StoreBusy, StoreError, UsageError
+from evalh.store.inserts import Chunk, chunks
+from evalh.store.journal import fold_left_behind
+from evalh.store.migrations import MIGRATIONS, SCHEMA_MIGRATIONS, Migration, back_up, migrate, refuse_newer, schema_number
+from evalh.store.rows import Row, prepared
+from evalh.store.tables import TABLES
+
+if TYPE_CHECKING:
+    import duckdb
+
+# A query serves `evalh sql` too: it can neither write, nor read files, nor see variables of this program.
+_READ_ONLY = {"enable_external_access": "false", "python_enable_replacements": "false", "lock_configuration": "true"}
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.05
+NOTICE_AFTER_S = 1.0
+
+_turns: dict[Path, threading.Lock] = {}  # one per file: a process cannot read and write one DuckDB file at a time
+_turns_guard = threading.Lock()
+
+
+class Store:
+    """One DuckDB file. Cheap to make: nothing is opened, nor DuckDB imported, before the first append or query.
+
+    `wait_s` is how long a busy file is waited for; `notice` gets one line when that takes more than a second, and one
+    for each migration or journal that could not be read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        wait_s: float = 30.0,
+        notice: Callable[[str], None] | None = None,
+        *,
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> None:
+        self.path = Path(path)
+        self.wait_s = wait_s
+        self.notice: Callable[[str], None] = notice or (lambda _line: None)
+        self._migrations = migrations
+        self._up_to_date = False
+        with _turns_guard:
+            self._turn = _turns.setdefault(self.path.resolve(), threading.Lock())
+
+    @property
+    def journal_folder(self) -> Path:
+        return self.path.with_name(self.path.name + ".journal")
+
+    def exists(self) -> bool:
+        return self.path.is_file()
+
+    def append(self, rows: Mapping[str, Iterable[Mapping[str, Any]]], *, new: Collection[str] = ()) -> None:
+        """Add rows (table → rows as dicts) in one transaction; a row whose key is there already is left out.
+
+        Rows are read and checked, table by table in the order given, before the file is opened: iterables may be
+        generators, and an error in one stores nothing. In the tables named by `new`, a key that is there already is a
+        UsageError. Raises ValueError for a row that does not fit its table, StoreBusy, StoreTooNew, StoreError.
+        """
+        self.append_prepared({table: map(partial(prepared, table), some) for table, some in rows.items()}, new=new)
+
+    def append_prepared(self, rows: Mapping[str, Iterable[Row]], *, new: Collection[str] = ()) -> None:
+        """`append` for rows that `rows.prepared` has seen: the journal's."""
+        waiting = [chunk for table, some in rows.items() for chunk in chunks(table, some, keep_first=table not in new)]
+        if not waiting:
+            return
+        with self._open(read_only=False) as connection:
+            self._insert(connection, waiting)
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The rows that a query finds, as dicts. JSON columns come as their JSON text, times as naive UTC.
+
+        The connection is read-only and cannot touch files. Raises UsageError where the query itself is at fault.
+        """
+        import duckdb
+
+        with self._open(read_only=True) as connection:
+            try:
+                cursor = connection.execute(sql, list(params))
+                names = [d[0] for d in cursor.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException) as error:
+                raise StoreError(_first_line(error), where=str(self.path)) from error
+            except (duckdb.PermissionException, duckdb.InvalidInputException) as error:
+                raise UsageError(_first_line(error), hint="a query reads the tables of the store and nothing else") from error
+            except duckdb.Error as error:
+                raise UsageError(_first_line(error), hint="docs/store.md lists tables and columns") from error
+
+    def fold_journals(self) -> int:
+        """Move in what killed processes left in their journals; how many rows. Journals of live processes are left alone."""
+        return fold_left_behind(self)
+
+    def write_parquet(self, folder: Path) -> dict[str, int]:
+        """Write every table to `folder/TABLE.parquet`; table → number of rows."""
+        import duckdb
+
+        _make_folder(folder)
+        counts: dict[str, int] = {}
+        with self._open(read_only=True, config={}) as connection:
+            for table in (*TABLES, SCHEMA_MIGRATIONS):
+                target = str(folder / f"{table.name}.parquet").replace("'", "''")
+                order = ", ".join(f'"{column}"' for column in table.key)
+                sql = f"COPY (FROM {table.name} ORDER BY {order}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+                try:
+                    row = connection.execute(sql).fetchone()
+                except duckdb.Error as error:
+                    raise StoreError(f"{table.name} could not be written: {_first_line(error)}", where=str(folder)) from error
+                counts[table.name] = int(row[0]) if row else 0
+        return counts
+
+    def make_parent(self) -> None:
+        """Make the folder that the store stands in. `.evalh/` is kept out of version control."""
+        parent = self.path.parent
+        _make_folder(parent)
+        ignore = parent / ".gitignore"
+        if parent.name == ".evalh" and not ignore.exists():
+            try:
+                ignore.write_text("*\n")
+            except OSError as error:
+                raise _unwritable(parent, error) from error
+
+    def _insert(self, connection: duckdb.DuckDBPyConnection, waiting: Sequence[Chunk]) -> None:
+        import duckdb
+
+        try:
+            connection.execute("BEGIN")
+            for chunk in waiting:
+                connection.execute(chunk.sql, [chunk.text])
+            connection.execute("COMMIT")
+        except duckdb.ConstraintException as error:
+            raise UsageError(_first_line(error), where=str(self.path), hint="nothing was stored; choose another name") from error
+        except duckdb.Error as error:
+            fault = f"writing failed and nothing of it was stored: {_first_line(error)}"
+            raise StoreError(fault, where=str(self.path), hint=_way_out(error)) from error
+
+    @contextmanager
+    def _open(self, read_only: bool, config: Mapping[str, str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for one piece of work: created, migrated, checked, and closed in any case."""
+        deadline = time.monotonic() + self.wait_s
+        self._take_turn()
+        try:
+            self._bring_up_to_date(create=not read_only, deadline=deadline)
+            connection = self._connect(self.path, deadline, _READ_ONLY if read_only and config is None else config or {}, read_only)
+            try:
+                refuse_newer(schema_number(connection, self.path), self.path, self._migrations)
+                yield connection
+            finally:
+                _close(connection)
+        finally:
+            self._turn.release()
+
+    def _take_turn(self) -> None:
+        if self._turn.acquire(timeout=min(NOTICE_AFTER_S, self.wait_s)):
+            return
+        self.notice(f"waiting for the store {self.path}: another thread of this program uses it")
+        if not self._turn.acquire(timeout=max(0.0, self.wait_s - NOTICE_AFTER_S)):
+            raise StoreBusy(f"used by another thread of this program for {self.wait_s:g} s", where=str(self.path))
+
+    def _bring_up_to_date(self, create: bool, deadline: float) -> None:
+        if not self.path.exists():
+            if not create:
+                raise StoreError(
+                    "there is no store here yet", where=str(self.path), hint="`evalh run` and `evalh import` make one; --store names another"
+                )
+            self._create()
+        if self._up_to_date:
+            return
+        # Read-only first: a store of a newer program is refused without a byte of it changing.
+        connection = self._connect(self.path, deadline, _READ_ONLY, read_only=True)
+        try:
+            number = schema_number(connection, self.path)
+            refuse_newer(number, self.path, self._migrations)
+        finally:
+            _close(connection)
+        if number < self._migrations[-1].number:
+            self._migrate(deadline)
+        self._up_to_date = True
+
+    def _migrate(self, deadline: float) -> None:
+        import duckdb
+
+        connection = self._connect(self.path, deadline, {}, read_only=False)
+        try:
+            number = schema_number(connection, self.path)  # another process may have been faster
+            if number < self._migrations[-1].number:
+                try:
+                    copy = back_up(connection, self.path, number)
+                except (duckdb.Error, OSError) as error:
+                    fault = f"no backup copy could be made before migrating: {_first_line(error)}"
+                    raise StoreError(fault, where=str(self.path), hint=_way_out(error)) from error
+                migrate(connection, self.path, number, self._migrations)
+                last = self._migrations[-1].number
+                self.notice(f"the store {self.path} now has schema {last} (was {number}); a copy of the old one is {copy.name}")
+        finally:
+            _close(connection)
+
+    def _create(self) -> None:
+        """Make the store beside its place and link it there whole, so that nobody ever sees half of one."""
+        self.make_parent()
+        new = self.path.with_name(f"{self.path.name}.new-{os.getpid()}-{threading.get_ident()}")
+        connection = self._connect(new, time.monotonic(), {}, read_only=False)
+        try:
+            migrate(connection, new, 0, self._migrations)
+        finally:
+            _close(connection)
+        try:
+            os.link(new, self.path)
+        except FileExistsError:
+            pass  # another process was faster: its store is as good
+        except OSError:
+            new.rename(self.path)  # a file system without hard links
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _connect(self, path: Path, deadline: float, config: Mapping[str, str], read_only: bool) -> duckdb.DuckDBPyConnection:
+        """A connection, as soon as no other process holds the file. Raises StoreBusy when the deadline has passed."""
+        import duckdb
+
+        started, pause, told = time.monotonic(), FIRST_PAUSE_S, False
+        while True:
+            try:
+                return duckdb.connect(str(path), read_only=read_only, config=dict(config))
+            except duckdb.Error as error:
+                holder = _holder(error)
+                if holder is None:
+                    raise _not_usable(path, error) from error
+                now = time.monotonic()
+                if now >= deadline:
+                    fault = f"held by {holder} for {now - started:.0f} s and more"
+                    raise StoreBusy(fault, where=str(path), hint="end that process, or try again when it is done") from error
+            if not told and now - started >= NOTICE_AFTER_S:
+                self.notice(f"waiting for the store {path}: held by {holder}")
+                told = True
+            time.sleep(min(pause, deadline - now))
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+
+
+def _close(connection: duckdb.DuckDBPyConnection) -> None:
+    import duckdb
+
+    try:
+        connection.close()
+    except duckdb.Error:  # a full disk: the write-ahead log keeps what was committed, and the error was raised where it happened
+        return
+
+
+def _holder(error: Exception) -> str | None:
+    """`process N (NAME)` where DuckDB says that another process has the file, else None."""
+    text = str(error)
+    if "Conflicting lock" not in text and "being used by another process" not in text:
+        return None
+    match = re.search(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", text)
+    return f"process {match['pid']} ({Path(match['program']).name})" if match else "another process"
+
+
+def _not_usable(path: Path, error: Exception) -> EvalhError:
+    text = _first_line(error)
+    if path.is_dir():
+        return StoreError("is a folder, not a store", where=str(path), hint="--store names a file")
+    if "not a valid DuckDB" in text:
+        return StoreError("not a DuckDB file", where=str(path), hint="move it away, or name another with --store")
+    if not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
+        return StoreError("no permission to read and write", where=str(path), hint="change the permissions, or name another with --store")
+    return StoreError(text, where=str(path), hint=_way_out(error))
+
+
+def _way_out(error: Exception) -> str | None:
+    text = str(error)
+    if any(sign in text for sign in ("No space left", "File too large", "quota", "Could not write")):
+        return "make room on the disk and repeat the command; what is in the journal is not lost"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().split("\n\n")[0]
+    return " ".join(text.split())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    fault = f"cannot be written: {error.strerror or error}"
+    return StoreError(fault, where=str(path), hint="change the permissions, or name another with --store")
