@@ -22,7 +22,7 @@ from evalh.suites.model import Gate
 __all__ = ["Decision", "GateDecision", "ItemScore", "Metric", "Rule", "decide"]
 
 Decision = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-Metric = Literal["judge score", "check score"]  # never "pass rate": no label calibrates it (METHODS §9)
+Metric = Literal["judge score", "check score", "win rate by judges"]  # never "pass rate": no label calibrates it (METHODS §9)
 
 WHOLE = "all"  # the slice that holds every item
 _MC_ERROR = 0.0015  # sd of an interval's end over its width, at GATE_DRAWS draws (METHODS §0.1)

@@ -139,7 +139,8 @@ async def _run_items(
     finally:
         folding.cancel()
         await asyncio.gather(folding, return_exceptions=True)
-        await asyncio.gather(*(c.aclose() for c in [*(ln.provider for ln in (*lines.values(), *system_lines.values())), *sources.values()]), return_exceptions=True)
+        closing = [ln.provider.aclose() for ln in (*lines.values(), *system_lines.values())] + [s.aclose() for s in sources.values()]
+        await asyncio.gather(*closing, return_exceptions=True)
 
 
 async def run_items(road: Road, items: Sequence[Item], outcome: RunOutcome, watch: Watch | None) -> None:
@@ -184,9 +185,9 @@ def finish(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
     units = [Unit(_unit_id(s), s.item.slice, s.score, s.disagreement, s.judges_mean) for s in outcome.settled if s.route != "no_output"]
     by_id = {_unit_id(s): s for s in outcome.settled}
     for task in draw(units, labels=sampling.labels, strategy=sampling.strategy, seed=prepared.seed, floor=sampling.floor):
-        settled = by_id[task.id]
+        settled = by_id[task.unit_id]
         journal.append("label_tasks", {
-            "task_id": content_hash("task", outcome.run_id, task.id), "run_id": outcome.run_id, "item_id": settled.item.item_id,
+            "task_id": content_hash("task", outcome.run_id, task.unit_id), "run_id": outcome.run_id, "item_id": settled.item.item_id,
             "system": settled.output.system, "against": settled.against.system if settled.against else "", "trial": settled.output.trial,
             "output_hash": settled.output.output_hash, "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None,
             "inclusion_probability": task.inclusion_probability, "stratum": task.stratum, "design": task.design, "seed": task.seed,

@@ -171,7 +171,7 @@ def _replaced(spec: System, outputs: str | None) -> System:
     if outputs is None:
         return spec
     if outputs.endswith(".jsonl"):
-        return Recorded(outputs)
+        return Recorded(outputs, family=spec.family)
     if isinstance(spec, Recorded):
         return Recorded(spec.recorded, **{**spec.model_dump(exclude={"recorded"}), "name": outputs})
     return spec.model_copy(update={"name": outputs})

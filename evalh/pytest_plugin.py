@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """A YAML file with `golden:` at its left margin is a suite."""
     if file_path.suffix in (".yaml", ".yml") and _YAML_SUITE.search(file_path.read_bytes()):
-        return YamlSuite.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+        return YamlSuite.from_parent(parent, path=file_path)
     return None
 
 

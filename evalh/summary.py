@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalh.gate import Metric
 from evalh.judging.names import judge_title
 from evalh.records import Estimate
 from evalh.stats.agreement import Agreement, LabelRow, Unscored, VerdictRow, agreement, consensus, consistency, first_share
@@ -60,9 +61,11 @@ def run_document(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "
     }
 
 
-def metric_name(kind: str) -> str:
+def metric_name(kind: str) -> Metric:
     """What the mean of a run is called: it is what judges or checks say, not what people say (METHODS §9)."""
-    return {"checks": "check score", "pairwise": "win rate by judges"}.get(kind, "judge score")
+    if kind == "checks":
+        return "check score"
+    return "win rate by judges" if kind == "pairwise" else "judge score"
 
 
 def quality(scores: Sequence[ItemScore], kind: str, seed: int) -> dict[str, Any]:
@@ -137,10 +140,9 @@ def _key(row: Mapping[str, Any], labelled: set[str | None] | None = None) -> str
 
 
 def _answer(row: Mapping[str, Any]) -> str | None:
-    if row["kind"] == "pairwise":
-        return row["winner"]
     value = row.get("raw_score") if "raw_score" in row else row.get("score")
-    return f"{value:g}" if value is not None else row.get("label")
+    answer: str | None = row["winner"] if row["kind"] == "pairwise" else row.get("label")
+    return f"{value:g}" if row["kind"] == "pointwise" and value is not None else answer
 
 
 def _by_slice(scores: Sequence[ItemScore]) -> dict[str, list[ItemScore]]:

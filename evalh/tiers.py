@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from evalh.checks.apply import apply_checks
 from evalh.checks.base import Subject
-from evalh.engine import Engine, Line
+from evalh.engine import Answer, Engine, Line
 from evalh.errors import ProviderError, ProviderUnusable
 from evalh.fingerprints import content_hash
 from evalh.graded import GradedOutput
@@ -240,7 +240,9 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
         item_id=item.item_id, systems=shown.systems, aspects=tuple(prepared.rubric.aspects), kind=prepared.rubric.kind, repeat=repeat, prompt=seat.prompt or None
     )
     request = Request(messages=shown.messages, schema_=shown.schema_, about=about)
-    answer, read, attempt = None, Unread("not asked"), 0
+    answer: Answer | None = None
+    read: Read | Unread = Unread("not asked")
+    attempt = 0
     for attempt in range(1, (1 if line.provider.deterministic else prepared.panel.attempts) + 1):
         try:
             answer = await road.engine.call(line, request, purpose="judge", item_id=item.item_id, turn=(repeat, attempt))

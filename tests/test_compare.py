@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from evalh.compare import compare
@@ -11,7 +13,7 @@ from evalh.stats.paired import mcnemar_exact
 from evalh.stats.scores import ItemScore
 
 
-def run(scores: dict[str, float | None], slice_: str = "all", group: str | None = None) -> list[ItemScore]:
+def run(scores: Mapping[str, float | None], slice_: str = "all", group: str | None = None) -> list[ItemScore]:
     return [ItemScore(item, slice_, group, score, "unscored" if score is None else "judged") for item, score in scores.items()]
 
 

@@ -54,7 +54,7 @@ def test_weighting_by_the_probabilities_recovers_the_truth(strategy: Strategy) -
         plain.append(float(y.mean()))
 
     def error_of(means: list[float]) -> float:
-        return (float(np.mean(means)) - truth) / (float(np.std(means)) / len(means) ** 0.5)
+        return float((np.mean(means) - truth) / (np.std(means) / len(means) ** 0.5))
 
     assert abs(error_of(ht)) < 4
     assert abs(float(np.mean(hajek)) - truth) < 0.01  # a ratio: its bias is of order 1/n

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from evalh.errors import InputError
-from evalh.stats.agreement import LabelRow, Unscored, VerdictRow, agreement, consensus, consistency, first_share
+from evalh.stats.agreement import Key, LabelRow, Unscored, VerdictRow, agreement, consensus, consistency, first_share
 from evalh.stats.intervals import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,8 @@ def test_the_consensus_is_what_more_than_half_say() -> None:
 
 def test_agreement_says_what_it_did_with_every_verdict() -> None:
     """Unscored verdicts follow the reading, strict counts them wrong, and what is left out is counted."""
-    settled = {(f"i{k}", ("a", "b")): "a" for k in range(12)} | {("t", ("a", "b")): "tie", ("split", ("a", "b")): None}
+    settled: dict[Key, str | None] = {(f"i{k}", ("a", "b")): "a" for k in range(12)}
+    settled |= {("t", ("a", "b")): "tie", ("split", ("a", "b")): None}
     verdicts = [VerdictRow(f"i{k}", ("b", "a"), "a" if k < 9 else "b") for k in range(12)]
     verdicts += [VerdictRow("t", ("a", "b"), None), VerdictRow("split", ("a", "b"), "a"), VerdictRow("new", ("a", "b"), "a")]
     found = {reading: agreement(verdicts, settled, seed=1, unscored=reading) for reading in ("exclude", "wrong", "tie")}
@@ -50,7 +51,7 @@ def test_agreement_says_what_it_did_with_every_verdict() -> None:
 
 def test_verdicts_on_one_item_are_a_cluster() -> None:
     """With several verdicts per item the interval treats the item as one cluster."""
-    settled = {(f"i{k}", ("a", "b")): "a" for k in range(12)}
+    settled: dict[Key, str | None] = {(f"i{k}", ("a", "b")): "a" for k in range(12)}
     verdicts = [row for k in range(12) for row in pair(f"i{k}", "a", "a" if k % 2 else "b")]
     estimate = agreement(verdicts, settled, seed=1).agreement
     assert (estimate.value, estimate.n, estimate.clusters, estimate.method) == (0.75, 24, 12, "cluster JBB, 20000 draws")
@@ -108,7 +109,9 @@ def lines(name: str, file: str) -> Iterator[dict[str, Any]]:
 
 def verdict_rows(name: str, judge: str, prompt: str | None = None) -> list[VerdictRow]:
     return [
-        VerdictRow(row["item_id"], tuple(row["systems"]), row["winner"], "unscored" if row["winner"] is None else "scored", row["order_known"])
+        VerdictRow(
+            row["item_id"], tuple(row["systems"]), row["winner"], "unscored" if row["winner"] is None else "scored", row["order_known"]
+        )
         for row in lines(name, "judgments.jsonl")
         if row["judge"] == judge and row.get("prompt") == prompt
     ]

@@ -64,4 +64,4 @@ def _show(plan: dict[str, Any]) -> None:
 
 
 def _title(judge: dict[str, Any]) -> str:
-    return judge["judge"] + (" (simulated)" if judge["simulated"] else "") + (" SAME FAMILY, allowed" if judge["same_family"] else "")
+    return str(judge["judge"]) + (" (simulated)" if judge["simulated"] else "") + (" SAME FAMILY, allowed" if judge["same_family"] else "")

@@ -1,0 +1,1 @@
+"""Recorded data in and out: the JSON Lines files of evalh."""

@@ -8,7 +8,7 @@ outputs, judgments and labels is kept under `meta`.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -60,14 +60,10 @@ class RecordedJudgment(_Line):
 
     @property
     def preference(self) -> float | None:
-        """Pairwise: preference for the second shown in [0, 1]: as given, else from the probabilities, else from the verdict."""
+        """Pairwise: preference for the second shown in [0, 1]: as given, else as it follows. None where the reply was unread."""
         if self.kind != "pairwise" or self.verdict is None:
             return None
-        if self.score is not None:
-            return self.score
-        if self.probs is not None and sum(self.probs) > 0:
-            return self.probs[1] / sum(self.probs)
-        return {"first": 0.0, "tie": 0.5, "second": 1.0}[self.verdict]
+        return self.score if self.score is not None else preference(self.verdict, self.probs)
 
 
 class RecordedLabel(_Line):
@@ -124,7 +120,7 @@ _VERDICT_HINTS = {
     "judge": "the name of the judge",
     "annotator": "who gave the label",
     "kind": "`pairwise` or `pointwise`",
-    "systems": "pairwise: the two systems in the order shown; pointwise: a list of one",
+    "systems": "pairwise: the two systems in the order shown; pointwise: a list of one, empty where the item itself was rated",
     "verdict": "`first`, `second` or `tie`, as shown; null where the reply could not be read",
     "repeat": "0, 1, 2, … where the judge was asked the same again",
 }
@@ -255,9 +251,9 @@ def _tool_calls(given: Any, path: Path, line: int) -> list[ToolCall]:
 
 
 def _check_systems(row: RecordedJudgment | RecordedLabel, path: Path, line: int) -> None:
-    wanted = 2 if row.kind == "pairwise" else 1
-    if len(row.systems) != wanted or len(set(row.systems)) != wanted or not all(row.systems):
-        fault = f"{row.kind} needs {'two different systems' if wanted == 2 else 'one system'}"
+    named = len(set(filter(None, row.systems)))
+    if named != len(row.systems) or (named != 2 if row.kind == "pairwise" else named > 1):
+        fault = f"{row.kind} needs {'two different systems' if row.kind == 'pairwise' else 'one system'}"
         refuse(path, line, "systems", fault, _VERDICT_HINTS["systems"])
 
 
@@ -281,6 +277,13 @@ def _check_winner(row: RecordedJudgment | RecordedLabel, path: Path, line: int) 
 def winner_of(verdict: str, systems: tuple[str, ...]) -> str:
     """The system that a verdict on two systems in the order shown names, or `tie`."""
     return TIE if verdict == TIE else systems[0] if verdict == "first" else systems[1]
+
+
+def preference(verdict: str, probs: Sequence[float] | None) -> float:
+    """Preference for the second shown in [0, 1], from the judge's probabilities of first and second, else from its verdict."""
+    if probs is not None and sum(probs) > 0:
+        return probs[1] / sum(probs)
+    return {"first": 0.0, "tie": 0.5, "second": 1.0}[verdict]
 
 
 def _pairwise(row: RecordedJudgment, data: dict[str, Any], path: Path, line: int) -> RecordedJudgment:

@@ -1,0 +1,1 @@
+"""Everything between an output and a verdict, except the call: rubric, presentation, parsing, panel, families. Pure."""

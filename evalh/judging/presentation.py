@@ -171,7 +171,7 @@ def _questions(rubric: Rubric, rng: np.random.Generator) -> str:
 
 
 def _criterion(criterion: Criterion, rng: np.random.Generator | None) -> list[str]:
-    levels = sorted(criterion.scale)
+    levels: list[int] = sorted(criterion.scale)
     if rng is not None:
         levels = [levels[i] for i in rng.permutation(len(levels))]
     meanings = [f"    {level}: {criterion.scale[level]}" if criterion.scale[level] else f"    {level}" for level in levels]

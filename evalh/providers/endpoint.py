@@ -10,7 +10,7 @@ import ipaddress
 import os
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 from evalh.errors import InputError, ProviderBusy, ProviderError, ProviderUnusable
 from evalh.providers.base import Target
@@ -41,30 +41,27 @@ class Endpoint:
     """A server, the model to ask it for, and the key it wants."""
 
     ref: str  # provider:model
-    base_url: str = field(repr=False)  # may hold credentials
+    base_url: str
     key: str = field(repr=False)
     key_env: str | None  # None: a placeholder is sent, there is nothing to hide
     official: bool  # the vendor's own API: the newest rules hold there, and only there
 
     @property
     def where(self) -> str:
-        return f"{self.ref} at {shown_url(self.base_url)}"
+        return f"{self.ref} at {self.base_url}"
 
     def scrub(self, text: str) -> str:
-        """The text without the key and without the credentials of the URL."""
-        url = urlsplit(self.base_url)
-        secrets = [self.key if self.key_env else "", url.password or "", url.query]
-        for secret in sorted((s for s in secrets if s), key=len, reverse=True):
-            for form in {secret, quote(secret, safe="")}:
-                text = text.replace(form, HIDDEN)
-        return text
+        """The text without the key, as it is and as URLs spell it."""
+        if self.key_env is None:
+            return text
+        return text.replace(self.key, HIDDEN).replace(quote(self.key, safe=""), HIDDEN)
 
     def error(self, kind: type[ProviderError], what: str, *, hint: str | None = None, retry_after: float | None = None) -> ProviderError:
         """An error of evalh's tree that names this endpoint and never its key."""
-        what, where = self.scrub(what), self.scrub(self.where)
+        what = self.scrub(what)
         if issubclass(kind, ProviderBusy):
-            return kind(what, where=where, retry_after=retry_after)
-        return kind(what, where=where, hint=self.scrub(hint) if hint else None)
+            return kind(what, where=self.where, retry_after=retry_after)
+        return kind(what, where=self.where, hint=hint)
 
 
 def resolve(target: Target, vendor: Vendor) -> Endpoint:
@@ -82,7 +79,7 @@ def resolve(target: Target, vendor: Vendor) -> Endpoint:
     if target.api_key_env is None and not official and not from_env:
         if not is_loopback(base_url):
             raise ProviderUnusable(
-                f"no key is named for {shown_url(base_url)}",
+                f"no key is named for {base_url}",
                 where=target.ref,
                 hint=f"name the variable that holds its key with `api_key_env`; {vendor.key_env} is sent to {vendor.hosts[0]} only",
             )
@@ -117,24 +114,17 @@ def key_from(name: str, ref: str) -> str | None:
 
 
 def checked_url(url: str, ref: str) -> str:
-    """The URL, if it is one. Raises InputError otherwise."""
+    """The URL, if it is one and holds no secret: it is stored with every call. Raises InputError otherwise."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable:
-        raise InputError(f"base_url {shown_url(url)!r} is no URL", where=ref, hint="write it as http://host:port/v1")
+        raise InputError("base_url is no URL", where=ref, hint="write it as http://host:port/v1")
+    if parts.username or parts.password or parts.query:
+        raise InputError("base_url holds credentials or a query", where=ref, hint="name the variable that holds the key with `api_key_env`")
     return url.rstrip("/")
-
-
-def shown_url(url: str) -> str:
-    """A URL as messages show it: no credentials, no query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(unreadable)"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def is_loopback(url: str) -> bool:

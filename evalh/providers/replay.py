@@ -24,7 +24,7 @@ class Recording(NamedTuple):
     """What one judge (name, version, prompt) said, indexed."""
 
     rows: dict[Key, RecordedJudgment]
-    orders: dict[tuple[str, frozenset[str]], dict[tuple[str, ...], set[int]]]  # pair of an item → order shown → its repeats
+    orders: dict[tuple[str, frozenset[str]], dict[tuple[str, ...], list[RecordedJudgment]]]  # systems of an item → order shown
     repeats: tuple[int, ...]  # in ascending order, as recorded
 
 
@@ -66,19 +66,19 @@ class ReplayProvider:
 
     def recorded_orders(self, item_id: str, systems: tuple[str, ...]) -> list[tuple[str, str]]:
         """The orders in which a pair was shown, as recorded; empty where this judge never saw it."""
-        found = self._recording.orders.get((item_id, frozenset(systems)), {})
-        return [(order[0], order[1]) for order in found if len(order) == 2]
+        return [(order[0], order[1]) for order in self._orders(item_id, systems) if len(order) == 2]
 
     def recorded_repeats(self, item_id: str, systems: tuple[str, ...]) -> list[int]:
         """The repeats that were recorded for an output, or for a pair in any order, counted from 0."""
-        found = self._recording.orders.get((item_id, frozenset(systems)), {})
-        return sorted({self._recording.repeats.index(repeat) for repeats in found.values() for repeat in repeats})
+        found = {row.repeat for rows in self._orders(item_id, systems).values() for row in rows}
+        return [number for number, repeat in enumerate(self._recording.repeats) if repeat in found]
 
     def order_known(self, item_id: str, systems: tuple[str, ...]) -> bool:
-        """Whether the order recorded for these systems is the order that was shown."""
-        found = self._recording.orders.get((item_id, frozenset(systems)), {})
-        rows = [row for key, row in self._recording.rows.items() if key[1] == item_id and key[2] in found]
-        return all(row.order_known for row in rows)
+        """Whether the orders recorded for these systems are those that were shown."""
+        return all(row.order_known for rows in self._orders(item_id, systems).values() for row in rows)
+
+    def _orders(self, item_id: str, systems: tuple[str, ...]) -> dict[tuple[str, ...], list[RecordedJudgment]]:
+        return self._recording.orders.get((item_id, frozenset(systems)), {})
 
     def _row(self, about: Presented, aspect: str) -> RecordedJudgment:
         recording = self._recording
@@ -123,10 +123,10 @@ def _read(source: Path, mtime_ns: int, size: int) -> dict[Identity, Recording]:
 
 def _indexed(rows: list[RecordedJudgment]) -> Recording:
     keyed: dict[Key, RecordedJudgment] = {}
-    orders: dict[tuple[str, frozenset[str]], dict[tuple[str, ...], set[int]]] = {}
+    orders: dict[tuple[str, frozenset[str]], dict[tuple[str, ...], list[RecordedJudgment]]] = {}
     for row in rows:
         keyed[row.kind, row.item_id, row.systems, row.aspect, row.repeat] = row
-        orders.setdefault((row.item_id, frozenset(row.systems)), {}).setdefault(row.systems, set()).add(row.repeat)
+        orders.setdefault((row.item_id, frozenset(row.systems)), {}).setdefault(row.systems, []).append(row)
     return Recording(keyed, orders, tuple(sorted({row.repeat for row in rows})))
 
 

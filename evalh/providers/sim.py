@@ -13,7 +13,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from evalh.errors import InputError, ProviderUnusable
+from evalh.errors import InputError
 from evalh.providers.anthropic import AnthropicProvider
 from evalh.providers.base import Provider, Target
 from evalh.providers.endpoint import keyless
@@ -52,12 +52,8 @@ def _started(profile: Path, ref: str) -> str:
     with _starting:
         if key not in _urls:
             # The simulator stands for a server outside. It is loaded by name, as a plugin is: nothing here depends on it.
-            try:
-                server = importlib.import_module("evalh.sim.server")
-                loader = importlib.import_module("evalh.sim.profile")
-            except ModuleNotFoundError as error:
-                raise ProviderUnusable(f"the simulator needs {error.name}", where=ref, hint='pip install "evalh[ui]"') from None
+            server, profiles = importlib.import_module("evalh.sim.server"), importlib.import_module("evalh.sim.profile")
             if not _urls:
                 atexit.register(_servers.close)
-            _urls[key] = _servers.enter_context(server.running(loader.load_profile(profile)))
+            _urls[key] = _servers.enter_context(server.running(profiles.load_profile(profile)))
         return _urls[key]

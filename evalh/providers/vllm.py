@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,11 +78,10 @@ class InProcess:
         """Batch after batch, until nobody waits. What comes while a batch runs is the next batch."""
         await asyncio.sleep(WINDOW_S)
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            requests = [request for request, _ in batch]
-            answers = await self._answered(requests)
+            batch, self._waiting = [(r, f) for r, f in self._waiting if not f.done()], []  # without those who have given up
+            answers = await self._answered([request for request, _ in batch]) if batch else ()
             for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():  # whoever asked has given up
+                if future.done():
                     continue
                 if isinstance(answer, ProviderError):
                     future.set_exception(answer)
@@ -167,6 +167,7 @@ class _Engine:
 
     def _load(self) -> None:
         if self.llm is None:
+            os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for what evalh prints
             import vllm
 
             self.llm = vllm.LLM(model=self.model, **self.settings)

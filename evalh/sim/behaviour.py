@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from evalh.sim.draws import key_of, uniform
 from evalh.sim.profile import Acting, Judge
 from evalh.sim.prompts import Shown, Wanted
-from evalh.sim.truth import Known, Truth
+from evalh.sim.truth import Known, Truth, normal
 
 TIE = 1e-9  # qualities closer than this are equal
 
@@ -52,7 +52,7 @@ class Said(NamedTuple):
 def material(shown: Shown, truth: Truth) -> Material:
     """Looks the texts up."""
     known = tuple(truth.find(text, shown.input) for text in shown.answers)
-    about = shown.input or ""
+    about = normal(shown.input or "")
     if len(known) == 1:
         return Material(shown, known, key_of("one", about, known[0].key), "")
     low, high = sorted(known, key=_rank)
@@ -126,11 +126,8 @@ def _pointwise(judge: Judge, given: Material, aspect: str, levels: tuple[int, ..
 
 def passing(judge: Judge, quality: float, doublings: float) -> float:
     """P(pass) on a binary scale: TPR or FPR, with leniency, then length in log-odds."""
-    good = quality >= 0.5
-    if good:
-        p = (judge.accuracy if judge.tpr is None else judge.tpr) + min(0.0, judge.leniency)
-    else:
-        p = 1 - (judge.accuracy if judge.tnr is None else judge.tnr) + max(0.0, judge.leniency)
+    right = _right(judge, quality)
+    p = right + min(0.0, judge.leniency) if quality >= 0.5 else 1 - right + max(0.0, judge.leniency)
     return _sigmoid(_logit(p) + judge.verbosity_bias * doublings)
 
 
@@ -139,8 +136,7 @@ def _step(judge: Judge, quality: float, levels: tuple[int, ...], doublings: floa
     top = len(levels) - 1
     span = levels[-1] - levels[0]
     place = min(range(top + 1), key=lambda i: (abs((levels[i] - levels[0]) / span - quality), -i))
-    right = (judge.tpr if quality >= 0.5 else judge.tnr) if _split(judge, quality) else judge.accuracy
-    if draw("error") >= (right or 0.0):
+    if draw("error") >= _right(judge, quality):
         up = draw("direction") < 0.5
         place += 1 if place == 0 or (up and place < top) else -1
     if draw("leniency") < abs(judge.leniency):
@@ -151,8 +147,10 @@ def _step(judge: Judge, quality: float, levels: tuple[int, ...], doublings: floa
     return min(max(place, 0), top)
 
 
-def _split(judge: Judge, quality: float) -> bool:
-    return (judge.tpr if quality >= 0.5 else judge.tnr) is not None
+def _right(judge: Judge, quality: float) -> float:
+    """P(right) on one answer: TPR where it is good, TNR where it is bad, else the accuracy."""
+    rate = judge.tpr if quality >= 0.5 else judge.tnr
+    return judge.accuracy if rate is None else rate
 
 
 # --- two answers -------------------------------------------------------------------------------------------------------

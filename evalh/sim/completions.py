@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalh.sim.draws import uniform
-from evalh.sim.logprobs import MAX_LOGPROBS, VOCABULARY, Memory, completion_logprobs, prompt_logprobs, tokenize
+from evalh.sim.logprobs import MAX_LOGPROBS, Memory, completion_logprobs, drawn_rank, prompt_logprobs, tokenize
 from evalh.sim.wire import Answered, Asked, Format, RequestError, model_of, openai_error, openai_usage, whole_number
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's and vLLM's
@@ -23,7 +23,7 @@ def continued(prompt: str, memory: Memory, limit: int) -> str:
     if rest is not None:
         gap = "" if prompt[-1:].isspace() else " "
         return gap + rest
-    return "".join(f" w{int(VOCABULARY ** uniform('sample', prompt, i))}" for i in range(limit))
+    return "".join(f" w{drawn_rank(uniform('sample', prompt, i))}" for i in range(limit))
 
 
 def _asked(body: Mapping[str, Any], headers: Mapping[str, str]) -> Asked:

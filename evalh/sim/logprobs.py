@@ -1,14 +1,17 @@
 """A stated language model: word tokens, their log-probabilities, and the texts that a model remembers.
 
-Base law: in the context of the word before it, a token has rank r, log-uniform in 1 … V by a hash, and probability
-1/(r·H_V) (Zipf), so a text is a typical draw of its own model. Memory: after three words that stand in a remembered
+Base law: in the context of the word before it, a token has a rank r in 1 … V, drawn by hash with probability 1/(r·H_V)
+(Zipf), and that is its probability, so a text is a typical draw of the model. Memory: after three words that stand in a remembered
 text, the words that follow there share `gain` of the mass, and every other probability is multiplied by 1 - gain.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import accumulate
 from math import ceil, log
 from typing import Any, NamedTuple
 
@@ -18,7 +21,7 @@ from evalh.sim.truth import normal, rows, text_of
 
 VOCABULARY = 50_000
 MAX_LOGPROBS = 20  # vLLM's default for --max-logprobs
-HARMONIC = log(VOCABULARY) + 0.5772156649
+HARMONIC = log(VOCABULARY) + 0.5772156649015329 + 1 / (2 * VOCABULARY)  # the sum of 1/r to V, within 1e-10
 CONTEXT = 3  # words after which a remembered text is recognised
 PREFIX = 8  # words of a remembered text that a prompt must hold before the model completes it
 
@@ -132,7 +135,17 @@ def _top(token: Token, p: float, place: int, others: Sequence[tuple[int, str, fl
 
 
 def _rank(before: str, word: str) -> int:
-    return int(VOCABULARY ** uniform("rank", before, word))
+    return drawn_rank(uniform("rank", before, word))
+
+
+def drawn_rank(u: float) -> int:
+    """The rank that a uniform number draws from the base law."""
+    return min(VOCABULARY, bisect(_cumulated(), u) + 1)
+
+
+@cache
+def _cumulated() -> list[float]:
+    return list(accumulate(_zipf(rank) for rank in range(1, VOCABULARY + 1)))
 
 
 def _zipf(rank: int) -> float:

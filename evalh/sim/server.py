@@ -44,6 +44,8 @@ DATE_HEADER = "x-evalh-sim-date"
 MAX_BODY = 32 * 2**20  # bytes, Anthropic's limit
 STOP_S = 5.0  # longest wait for a thread to stop
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def build_app(profile: Profile) -> App:
     """The simulator as an ASGI app. Its counts live as long as the app. Raises InputError where a file of the profile is wrong."""
@@ -223,8 +225,7 @@ def _refuse_too_long(player: Judge | System, asked: Asked, format_: Format) -> N
 
 
 def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return Response(content, status, headers, media_type="application/json")
+    return Response(_encode(data).encode("utf-8", "surrogatepass"), status, headers, media_type="application/json")
 
 
 def _busy(data: Any, wait: float) -> Response:

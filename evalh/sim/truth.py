@@ -1,12 +1,13 @@
 """What the simulator knows of a text: its latent quality, the family that wrote it, its length.
 
-A text is matched with the truth file exactly after whitespace is normalised, then by similarity, so that a masked text
-keeps its quality. A text that is not in the file has a quality all the same: a hash of itself.
+A text is matched with the truth file exactly after whitespace is normalised, then with each [bracketed part] standing for
+anything, then by similarity: a masked text keeps its quality. A text that is not in the file has one too: a hash of itself.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -19,6 +20,7 @@ from evalh.sim.draws import key_of, uniform
 from evalh.sim.profile import Profile
 
 MATCH = 85.0  # rapidfuzz ratio from which a text counts as the same, masked
+MASK = re.compile(r"\[[^\[\]]{1,40}\]")
 TYPICAL_CHARS = 400  # where neither the profile nor a truth file says
 _CACHED = 50_000
 
@@ -82,7 +84,7 @@ class Truth:
         return known
 
     def _look_up(self, text: str, input_: str | None) -> Known:
-        fact = self._exact(text, input_) or self._similar(text, input_)
+        fact = self._exact(text, input_) or self._unmasked(text, input_) or self._similar(text, input_)
         if fact is None:
             return Known(key_of("text", text), text, uniform(self.seed, "quality", text), {}, None)
         return Known(key_of("fact", fact.input or "", fact.text), text, fact.quality, fact.aspects, fact.family)
@@ -93,8 +95,20 @@ class Truth:
             return facts[0] if facts else None
         return max(facts, key=lambda f: (f.input == input_, fuzz.ratio(f.input or "", input_)))
 
+    def _likely(self, input_: str | None) -> list[Fact]:
+        """The facts that a text can be: those of its input and those without one, or all where the input is not known."""
+        if input_ is None or input_ not in self._by_input:
+            return self.facts
+        return self._by_input[input_] + self._by_input.get(None, [])
+
+    def _unmasked(self, text: str, input_: str | None) -> Fact | None:
+        pieces = MASK.split(text)
+        if len(pieces) == 1 or not any(pieces):
+            return None
+        return next((fact for fact in self._likely(input_) if _fits(pieces, fact.text)), None)
+
     def _similar(self, text: str, input_: str | None) -> Fact | None:
-        facts = self._by_input.get(input_, []) + self._by_input.get(None, []) if input_ in self._by_input else self.facts
+        facts = self._likely(input_)
         if not facts or not text:
             return None
         best = process.extractOne(text, [f.text for f in facts], scorer=fuzz.ratio, score_cutoff=MATCH)
@@ -112,6 +126,20 @@ def input_texts(profile: Profile) -> dict[str, str]:
             if inputs.setdefault(str(row.get("item_id")), text) != text:
                 raise InputError(f"item_id {row.get('item_id')!r} stands for another input too", where=where)
     return inputs
+
+
+def _fits(pieces: Sequence[str], text: str) -> bool:
+    """Whether the pieces stand in the text in order, from its start to its end, and make up half of it."""
+    first, *middle, last = pieces
+    at = len(first)
+    if not (text.startswith(first) and text.endswith(last) and sum(map(len, pieces)) * 2 >= len(text)):
+        return False
+    for piece in middle:
+        at = text.find(piece, at, len(text) - len(last))
+        if at < 0:
+            return False
+        at += len(piece)
+    return at <= len(text) - len(last)
 
 
 def load_truth(profile: Profile) -> Truth:

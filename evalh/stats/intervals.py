@@ -60,7 +60,7 @@ def between(worst: Estimate, best: Estimate, value: float | None, unscored: int)
     """
     if unscored == 0:
         return worst
-    note = f"{unscored} of {worst.n} unscored, taken at their worst for the lower end and at their best for the upper"
+    note = f"{unscored} of {worst.n} unscored, at worst and at best"
     return worst.model_copy(update={"value": value, "high": best.high, "method": f"{worst.method}; {note}"})
 
 

@@ -7,6 +7,7 @@ more items. A trial without a score leaves its item between two bounds (METHODS 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import fsum
 from typing import NamedTuple
 
 from evalh.errors import InputError
@@ -52,12 +53,13 @@ def fold(scores: Iterable[ItemScore]) -> dict[str, ItemRange]:
 def _range(rows: list[ItemScore]) -> ItemRange:
     known = [worth for row in rows if (worth := _worth(row)) is not None]
     unscored, first = len(rows) - len(known), rows[0]
+    total = fsum(known)  # exact, so that the order of the trials changes nothing
     return ItemRange(
         slice=first.slice,
         cluster=f"item {first.item_id}" if first.group is None else f"group {first.group}",
-        value=sum(known) / len(known) if known else None,
-        low=sum(known) / len(rows),
-        high=(sum(known) + unscored) / len(rows),
+        value=total / len(known) if known else None,
+        low=total / len(rows),
+        high=(total + unscored) / len(rows),
         outputs=len(rows),
         unscored=unscored,
     )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from evalh.store.runs import find_run
+from evalh.errors import UsageError
 from evalh.store.store import Store
 from evalh.store.tables import BY_NAME
 
@@ -17,6 +17,15 @@ def decoded(table: str, rows: Iterable[dict[str, Any]]) -> Rows:
     """The rows with the JSON columns of their table turned from text into values."""
     json_columns = [c.name for c in BY_NAME[table].columns if c.type == "JSON"]
     return [{**row, **{n: json.loads(row[n]) for n in json_columns if row.get(n) is not None}} for row in rows]
+
+
+def run_settings(store: Store, run: str) -> dict[str, Any]:
+    """The settings of a run by its exact name: the suite as it was run, with its rubric. UsageError where there is none."""
+    rows = store.query("SELECT settings FROM runs WHERE run_id = ?", [run])
+    if not rows:
+        raise UsageError(f"there is no run `{run}`", where=str(store.path), hint='`evalh sql "SELECT run_id FROM runs"` lists them')
+    settings = json.loads(rows[0]["settings"] or "{}")
+    return settings if isinstance(settings, dict) else {}
 
 
 def of_run(store: Store, table: str, run: str) -> Rows:
@@ -36,7 +45,7 @@ def items_of_run(store: Store, run: str) -> Rows:
     """The items that a run was over: of its version of the golden set, those that `settings.items` names (a list, or all)."""
     sql = "SELECT i.* FROM items i JOIN runs r USING (golden, golden_hash) WHERE r.run_id = ? ORDER BY i.item_id"
     rows = decoded("items", store.query(sql, [run]))
-    chosen = find_run(store, run)["settings"].get("items", "all")
+    chosen = run_settings(store, run).get("items", "all")
     if not isinstance(chosen, list):
         return rows
     return [row for row in rows if row["item_id"] in set(chosen)]
@@ -71,13 +80,11 @@ def labels_of_tasks(store: Store, task_ids: Iterable[str]) -> Rows:
     return decoded("labels", store.query("SELECT * FROM labels WHERE list_contains(?, task_id)", [list(task_ids)]))
 
 
-def label_progress(store: Store, run: str | None) -> Rows:
-    """One row per run, stratum, task and annotator (null where nobody has labelled it): how many aspects are answered."""
-    where, params = ("WHERE t.run_id = ?", [run]) if run is not None else ("", [])
-    sql = f"""
-        SELECT t.run_id, t.stratum, t.task_id, l.annotator, count(l.label_id) AS answered
+def label_progress(store: Store, run: str) -> Rows:
+    """One row per task of a run and annotator (null where nobody has labelled it): stratum, and how many aspects are answered."""
+    sql = """
+        SELECT t.stratum, t.task_id, l.annotator, count(DISTINCT l.aspect) AS answered
         FROM label_tasks t LEFT JOIN labels l USING (task_id)
-        {where}
-        GROUP BY ALL ORDER BY t.run_id, t.stratum, t.task_id, l.annotator
-    """  # noqa: S608 — the condition is one of two fixed texts
-    return store.query(sql, params)
+        WHERE t.run_id = ? GROUP BY ALL ORDER BY t.stratum, t.task_id, l.annotator
+    """
+    return store.query(sql, [run])

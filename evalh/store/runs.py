@@ -194,3 +194,19 @@ def judges_of(store: Store, run_id: str) -> set[str]:
     """The judges of a run as they answered: `JUDGE@VERSION#PROMPT`."""
     rows = store.query("SELECT DISTINCT judge, judge_version, prompt FROM judges WHERE run_id = ?", [run_id])
     return {f"{r['judge']}@{r['judge_version']}#{r['prompt']}" for r in rows}
+
+
+def newer_golden(store: Store, run_id: str) -> dict[str, Any] | None:
+    """The latest version of the run's golden set where another one has been used since: then the run is stale. Else None."""
+    rows = store.query(
+        "SELECT n.golden_version, n.first_seen FROM runs r JOIN golden_sets g USING (golden, golden_hash) JOIN golden_sets n ON n.golden = r.golden"
+        " WHERE r.run_id = ? AND n.golden_hash <> r.golden_hash AND n.first_seen > g.first_seen ORDER BY n.first_seen DESC LIMIT 1",
+        [run_id],
+    )
+    return rows[0] if rows else None
+
+
+def latest_decision(store: Store, run_id: str) -> dict[str, Any] | None:
+    """What the gate last decided on a run, as `evalh gate --json` printed it, with `decided_at`. None: not decided yet."""
+    rows = store.query('SELECT document, "at" FROM gate_decisions WHERE run_id = ? ORDER BY "at" DESC, decision_id LIMIT 1', [run_id])
+    return {**json.loads(rows[0]["document"]), "decided_at": rows[0]["at"]} if rows else None

@@ -177,7 +177,7 @@ class Store:
         if not self.path.exists():
             if not create:
                 raise StoreError(
-                    "there is no store here yet", where=str(self.path), hint="`evalh run` and `evalh import` make one; --store names another"
+                    "there is no store here yet", where=str(self.path), hint="`evalh run` and `evalh import` make one; --store names it"
                 )
             self._create()
         if self._up_to_date:

@@ -1,0 +1,1 @@
+"""Suites, golden sets and frozen references: models and files."""
