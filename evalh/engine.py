@@ -19,7 +19,8 @@ from evalh.fingerprints import content_hash
 from evalh.providers.base import Price, Provider, Reply, Request, Target
 from evalh.records import ToolCall
 
-TRIES = 6  # HTTP requests for one call, the first included
+BUSY_TRIES = 8  # requests for one call of a provider that says it is busy, the first included
+DOWN_TRIES = 4  # requests for one call of a provider that does not answer
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 DEAD_AFTER = 8  # calls in a row that failed after all their tries: the provider is gone
@@ -113,7 +114,7 @@ class Engine:
 
     async def _ask(self, line: Line, request: Request) -> tuple[Reply, int, float]:
         """One call with its retries: busy and dropped calls are tried again, `Retry-After` is honoured."""
-        for tried in range(1, TRIES + 1):
+        for tried in range(1, BUSY_TRIES + 1):
             if line.failures >= DEAD_AFTER:
                 raise ProviderUnusable(f"{line.target.ref} did not answer {line.failures} calls in a row", hint="`evalh doctor` checks it")
             line.requests += 1
@@ -122,7 +123,7 @@ class Engine:
                 async with asyncio.timeout(line.target.timeout_s + 5):  # the client has its own limit; this one is the deadline behind it
                     reply = await line.provider.ask(request)
             except (ProviderBusy, ProviderDown, TimeoutError) as error:
-                if tried == TRIES:
+                if tried >= (BUSY_TRIES if isinstance(error, ProviderBusy) else DOWN_TRIES):
                     line.failures += 1
                     if isinstance(error, TimeoutError):
                         raise ProviderDown(f"{line.target.ref} did not answer within {line.target.timeout_s:g} s") from None

@@ -299,7 +299,7 @@ def _guard(judge: Judge, name: str, family: Family | None, sides: Sequence[Syste
             if reason is None:
                 continue
             if not panel.allow_same_family:
-                raise InputError(f"{name} may not judge {system}: {reason}", where="panel.judges", hint="choose another judge, or set `allow_same_family: true`")
+                raise InputError(reason, where="panel.judges", hint="choose another judge, or set `allow_same_family: true`")
             related.append(system)
     return tuple(related)
 

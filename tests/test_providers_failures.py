@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from providers_server import KEY, QUESTION, Server, fresh, one, refusal, serving
 from starlette.responses import Response
 
 from evalh.errors import ProviderBusy, ProviderDown, ProviderError, ProviderRefused, ProviderUnusable
 from evalh.providers.base import Target
 from evalh.providers.registry import provider_for
+from tests.providers_server import KEY, QUESTION, Server, fresh, one, refusal, serving
 
 
 @pytest.fixture(scope="module")

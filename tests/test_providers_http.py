@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from providers_server import CHAT, KEY, MESSAGES, QUESTION, RESPONSES, Server, ask, fresh, serving
 from starlette.responses import JSONResponse
 
 from evalh.errors import InputError, ProviderUnusable
 from evalh.providers.base import Reply, Target
 from evalh.providers.registry import provider_for
+from tests.providers_server import CHAT, KEY, MESSAGES, QUESTION, RESPONSES, Server, ask, fresh, serving
 
 
 @pytest.fixture(scope="module")

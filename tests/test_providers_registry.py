@@ -13,21 +13,9 @@ from evalh.providers.base import Price, Target
 from evalh.providers.prices import cost, price_of, table
 from evalh.providers.registry import BUILT_IN, GROUP, provider_for
 
-PLUGIN = """
-from evalh.providers.base import Reply
+DOCS = Path(__file__).parent.parent / "docs" / "providers.md"
+EXAMPLE = DOCS.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
 
-class Echo:
-    simulated, deterministic = False, True
-    def __init__(self, target, family):
-        self.target, self.family = target, family
-    async def ask(self, request):
-        return Reply(text=request.messages[-1].content, version=f"{self.target.model} {self.family}")
-    async def aclose(self):
-        pass
-
-def provider(target, *, family=None):
-    return Echo(target, family)
-"""
 USE = """
 import asyncio, json
 from evalh.errors import EvalhError
@@ -47,7 +35,7 @@ print(json.dumps([tried("echo"), tried("broken"), tried("nobody")]))
 
 def installed(folder: Path, entries: str) -> dict[str, str]:
     """The environment of a process in which a plugin package with these entry points is installed."""
-    (folder / "evalh_echo.py").write_text(PLUGIN, encoding="utf-8")
+    (folder / "evalh_echo.py").write_text(EXAMPLE, encoding="utf-8")
     info = folder / "evalh_echo-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evalh-echo\nVersion: 1.0\n", encoding="utf-8")
@@ -56,11 +44,11 @@ def installed(folder: Path, entries: str) -> dict[str, str]:
 
 
 def test_a_package_adds_a_provider_by_entry_point(tmp_path: Path) -> None:
-    """A plugin's provider answers; one that does not load, and one that nobody has, are errors that say so."""
+    """The provider of docs/providers.md answers as a plugin; one that does not load, or that nobody has, is an error that says so."""
     env = installed(tmp_path, "echo = evalh_echo:provider\nbroken = evalh_echo:nothing\n")
     done = subprocess.run([sys.executable, "-c", USE], capture_output=True, text=True, check=True, env=env)
     echo, broken, nobody = json.loads(done.stdout)
-    assert echo == ["hello", "m acme"]
+    assert echo == ["hello", "m"]
     assert broken[0] == "ProviderUnusable"
     assert "evalh_echo:nothing" in broken[1]
     assert nobody[0] == "InputError"

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from evalh.errors import InputError, ProviderRefused
+from evalh.interchange.jsonl import read_judgments
+from evalh.judging.names import parse_judge_name
 from evalh.judging.parsing import Read, Unread, read_reply
 from evalh.judging.rubric import Rubric
 from evalh.providers.base import Presented, Reply, Request, Target
 from evalh.providers.registry import provider_for
 from evalh.providers.replay import ReplayProvider
+from tests.conftest import shared_data
 
 PAIR = Rubric(name="pair", kind="pairwise")
 
@@ -144,3 +147,21 @@ def test_a_file_is_read_once_for_all_its_judges(tmp_path: Path) -> None:
 
     assert asyncio.run(everything()) == 5000
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("data", "judge"), [("mtbench_pairs", "GPT-4#Vanilla_NoRules"), ("pandalm", "gpt-3.5-turbo"), ("posbias_mtbench", "gpt-4-0613")]
+)
+def test_real_recordings_come_back_whole(data: str, judge: str) -> None:
+    """Every verdict of a published recording, read and unread, is the verdict that is replayed, in its order and repeat."""
+    source = shared_data(data) / "judgments.jsonl"
+    provider = provider_for(Target(provider="replay", model=judge, source=str(source)))
+    assert isinstance(provider, ReplayProvider)
+    wanted = parse_judge_name(judge)
+    rows = [r for r in read_judgments(source) if wanted.matches(r.judge, r.judge_version, r.prompt)]
+    lowest = min(r.repeat for r in rows)
+    for recorded_row in rows:
+        reply = ask(provider, *recorded_row.systems, item_id=recorded_row.item_id, repeat=recorded_row.repeat - lowest)
+        read = read_reply(reply.text, reply.finish_reason, PAIR, recorded=True)
+        assert (read.answers["overall"] if isinstance(read, Read) else None) == recorded_row.verdict
+    assert len(rows) >= 400

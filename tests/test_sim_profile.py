@@ -9,6 +9,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from evalh.errors import InputError
+from evalh.judging.families import Families
+from evalh.judging.presentation import Blinding, present
+from evalh.judging.rubric import Rubric
+from evalh.records import Item, Output
 from evalh.sim.cast import Cast
 from evalh.sim.profile import Drift, Judge, Profile, System, load_profile, profile_from
 from evalh.sim.prompts import read_shown, read_wanted, smallest
@@ -161,3 +165,22 @@ def test_the_documentation_names_every_property_and_its_example_loads(tmp_path: 
     example = text.split("```toml\n")[1].split("```")[0]
     (tmp_path / "judges.toml").write_text(example, encoding="utf-8")
     assert load_profile(tmp_path / "judges.toml").judge[0].position_bias == 0.15
+
+
+@pytest.mark.parametrize("kind", ["pointwise", "pairwise"])
+def test_what_evalh_sends_is_read(kind: str) -> None:
+    """The messages that evalh makes are read back: texts, input, names on labels; the form in them says what the schema says."""
+    scales = [{"name": "tone", "question": "Kind?", "scale": [1, 5]}, {"name": "right", "question": "So?", "scale": "binary"}]
+    asked = {"criteria": scales, "shuffle_levels": True} if kind == "pointwise" else {"questions": {"tone": "Kinder?"}, "ties": False}
+    rubric = Rubric.model_validate({"name": "r", "kind": kind, "instructions": "Grade.", **asked})
+    systems = ("sim:a",) if kind == "pointwise" else ("sim:a", "sim:b")
+    outputs = [Output(item_id="1", system=name, text=f"By {name}:\n\nan answer ") for name in systems]
+    blinding = Blinding(names=("sim:a", "sim:b"), families=Families.load(), mask=False, show_names=True)
+    sent = present(rubric, Item(item_id="1", input="Why?"), outputs, seed=1, blinding=blinding, judge="j")
+    shown = read_shown("\n\n".join(message.content for message in sent.messages))
+    assert (shown.kind, shown.input) == (kind, "Why?")
+    assert shown.answers == tuple(output.text for output in outputs)
+    assert shown.names == sent.systems
+    by_schema, by_form = read_wanted(sent.schema_, shown), read_wanted(None, shown)
+    assert (by_form.kind, by_form.aspects) == (by_schema.kind, by_schema.aspects)
+    assert list(by_schema.aspects) == rubric.aspects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import pytest
 
 from evalh.errors import ExitCode, StoreBusy, StoreError, UsageError
 from evalh.store.store import Store
+from store_helpers import held
 
 
 def output(run: str = "r", item: str = "i", **fields: object) -> dict[str, object]:
@@ -26,18 +28,6 @@ def output(run: str = "r", item: str = "i", **fields: object) -> dict[str, objec
 
 def program(code: str, *args: object) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[int]:
-    """Another process has the store open for writing; its number."""
-    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "open\n"
-        yield process.pid
-        process.kill()
 
 
 def test_what_is_appended_can_be_read_back(tmp_path: Path) -> None:
@@ -74,9 +64,10 @@ def test_what_is_appended_can_be_read_back(tmp_path: Path) -> None:
 def test_no_text_of_a_model_loses_a_row(tmp_path: Path, text: str, kept: str) -> None:
     """Whatever a model writes is stored; what UTF-8 cannot hold is replaced visibly."""
     store = Store(tmp_path / "s.duckdb")
-    store.append({"outputs": [output(meta={"text": text})], "provider_calls": [{"call_id": "c", "reply": text}]})
-    assert store.query("SELECT reply FROM provider_calls") == [{"reply": kept}]
-    assert store.query("SELECT json_extract_string(meta, '$.text') AS t FROM outputs WHERE meta NOT LIKE '%\\u0000%'") in ([{"t": kept}], [])
+    store.append({"provider_calls": [{"call_id": "c", "reply": text, "params": {"deep": [text]}}]})
+    (row,) = store.query("SELECT reply, params FROM provider_calls")
+    assert row["reply"] == kept
+    assert json.loads(row["params"]) == {"deep": [kept]}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,7 @@ from evalh.records import ToolCall
 RESERVED = frozenset({"messages", "input", "model", "stream"})  # what `params` cannot set
 
 
-class HTTPProvider:
+class HTTPProvider(ABC):
     """Asks one model at one endpoint. Subclasses say how a request is written and a reply is read."""
 
     deterministic = False
@@ -55,25 +56,23 @@ class HTTPProvider:
         if client is not None:
             await client.close()
 
-    # what a subclass says
-
     path: str
 
+    @abstractmethod
     def _sdk(self) -> ModuleType:
         """The official client's module, imported when it is first needed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _connect(self) -> Any:
         """A new client for the running loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _body(self, request: Request) -> dict[str, Any]:
-        raise NotImplementedError
+        """The JSON body of a request."""
 
+    @abstractmethod
     def _reply(self, data: dict[str, Any]) -> Reply:
-        raise NotImplementedError
-
-    # the one road to the server
+        """The reply in a JSON body. May raise whatever a body that is not of this API makes it raise."""
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         import httpx2

@@ -20,20 +20,17 @@ PLACEHOLDER = "no-key-needed"
 
 
 class Vendor(NamedTuple):
-    """The defaults of an official client: its own URL, the variables it reads, and the hosts that are its vendor's."""
+    """The defaults of an official client: its URL and host, the variables it reads, and hosts where the same rules hold."""
 
     url: str
+    host: str
     url_env: str
     key_env: str
-    hosts: tuple[str, ...]
-
-    def owns(self, base_url: str) -> bool:
-        host = urlsplit(base_url).hostname or ""
-        return any(host == name or host.endswith("." + name) for name in self.hosts)
+    alike: tuple[str, ...] = ()
 
 
-OPENAI = Vendor("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY", ("api.openai.com", "openai.azure.com"))
-ANTHROPIC = Vendor("https://api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", ("api.anthropic.com",))
+OPENAI = Vendor("https://api.openai.com/v1", "api.openai.com", "OPENAI_BASE_URL", "OPENAI_API_KEY", ("openai.azure.com",))
+ANTHROPIC = Vendor("https://api.anthropic.com", "api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
 
 
 @dataclass(frozen=True)
@@ -73,15 +70,16 @@ def resolve(target: Target, vendor: Vendor) -> Endpoint:
     """
     from_env = None if target.base_url else os.environ.get(vendor.url_env)
     base_url = checked_url(target.base_url or from_env or vendor.url, target.ref)
-    official = vendor.owns(base_url)
+    own = _is_at(base_url, vendor.host)
+    official = own or any(_is_at(base_url, host) for host in vendor.alike)
     name = target.api_key_env or vendor.key_env
     key = key_from(name, target.ref)
-    if target.api_key_env is None and not official and not from_env:
+    if target.api_key_env is None and not own and not from_env:
         if not is_loopback(base_url):
             raise ProviderUnusable(
                 f"no key is named for {base_url}",
                 where=target.ref,
-                hint=f"name the variable that holds its key with `api_key_env`; {vendor.key_env} is sent to {vendor.hosts[0]} only",
+                hint=f"name the variable that holds its key with `api_key_env`; {vendor.key_env} is sent to {vendor.host} only",
             )
         if key is None:
             return Endpoint(target.ref, base_url, PLACEHOLDER, None, official)
@@ -125,6 +123,11 @@ def checked_url(url: str, ref: str) -> str:
     if parts.username or parts.password or parts.query:
         raise InputError("base_url holds credentials or a query", where=ref, hint="name the variable that holds the key with `api_key_env`")
     return url.rstrip("/")
+
+
+def _is_at(url: str, host: str) -> bool:
+    there = urlsplit(url).hostname or ""
+    return there == host or there.endswith("." + host)
 
 
 def is_loopback(url: str) -> bool:

@@ -44,9 +44,8 @@ def from_exception(error: Exception, sdk: Any, endpoint: Endpoint, timeout_s: fl
         return timed_out(endpoint, timeout_s)
     if isinstance(error, sdk.APIConnectionError):
         cause = error.__cause__ or error
-        return endpoint.error(
-            ProviderDown, f"no connection: {cause or type(cause).__name__}", hint="check that the server runs and can be reached"
-        )
+        reason = str(cause) or type(cause).__name__
+        return endpoint.error(ProviderDown, f"no connection: {reason}", hint="check that the server runs and can be reached")
     return endpoint.error(ProviderRefused, f"{type(error).__name__}: {_cut(str(error))}")
 
 
@@ -56,7 +55,7 @@ def timed_out(endpoint: Endpoint, timeout_s: float) -> ProviderError:
 
 def from_status(status: int, headers: Mapping[str, str], text: str, endpoint: Endpoint) -> ProviderError:
     """An HTTP error. `headers` may be of any case-insensitive mapping; of a plain dict, keys are in lower case."""
-    said, code, _ = _said(text)
+    said, code, _ = _said(endpoint.scrub(text))  # before it is cut: half a key is too much
     what = f"{status} {_phrase(status)}" + (f": {said}" if said else "")
     if code in _SETUP_CODES or status in (401, 402, 403, 404):
         return endpoint.error(ProviderUnusable, what, hint=_setup_hint(status, code, endpoint))
@@ -65,9 +64,7 @@ def from_status(status: int, headers: Mapping[str, str], text: str, endpoint: En
         return endpoint.error(ProviderBusy, what, retry_after=wait)
     if status >= 500 or status in (408, 409, 425):
         return endpoint.error(ProviderDown, what)
-    return endpoint.error(
-        ProviderRefused, what, hint="the server will not answer this request; its settings and its length are what to check"
-    )
+    return endpoint.error(ProviderRefused, what, hint="check the settings it names and the length of the prompt")
 
 
 def in_reply(data: Mapping[str, Any], headers: Mapping[str, str], endpoint: Endpoint) -> ProviderError | None:
@@ -82,7 +79,7 @@ def in_reply(data: Mapping[str, Any], headers: Mapping[str, str], endpoint: Endp
 
 def unreadable(body: bytes, endpoint: Endpoint) -> ProviderError:
     """A reply of status 200 that is not what the API promises. Often a proxy's page, so another try may help."""
-    shown = _cut(body[: LONGEST * 4].decode(errors="replace"))
+    shown = _cut(endpoint.scrub(body.decode(errors="replace")))
     return endpoint.error(ProviderDown, f"the reply is not of this API: {shown or '(empty)'}", hint="base_url usually ends in /v1")
 
 

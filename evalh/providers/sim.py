@@ -7,7 +7,6 @@ names: once in a process, for as long as the process lives.
 from __future__ import annotations
 
 import atexit
-import importlib
 import os
 import threading
 from contextlib import ExitStack
@@ -51,9 +50,11 @@ def _started(profile: Path, ref: str) -> str:
         raise InputError(f"{profile} cannot be read: {error.strerror}", where=ref) from None
     with _starting:
         if key not in _urls:
-            # The simulator stands for a server outside. It is loaded by name, as a plugin is: nothing here depends on it.
-            server, profiles = importlib.import_module("evalh.sim.server"), importlib.import_module("evalh.sim.profile")
+            # the one import of a surface from here: the simulator stands for a server outside, and somebody has to start it
+            from evalh.sim.profile import load_profile
+            from evalh.sim.server import running
+
             if not _urls:
                 atexit.register(_servers.close)
-            _urls[key] = _servers.enter_context(server.running(profiles.load_profile(profile)))
+            _urls[key] = _servers.enter_context(running(load_profile(profile)))
         return _urls[key]

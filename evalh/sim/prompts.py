@@ -79,7 +79,7 @@ def _levels(part: Any) -> tuple[int, ...]:
     if "enum" in part:
         values = part["enum"]
         whole = isinstance(values, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
-        return tuple(sorted(values)) if whole else ()
+        return tuple(sorted(set(values))) if whole and len(set(values)) > 1 else ()
     low, high = part.get("minimum"), part.get("maximum")
     if part.get("type") == "integer" and isinstance(low, int) and isinstance(high, int) and 0 < high - low < 1000:
         return tuple(range(low, high + 1))
@@ -115,6 +115,8 @@ def _listed_levels(name: str, outside: str) -> tuple[int, ...]:
 
 def smallest(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
     """A small instance of a JSON schema: first enum value, required fields only, least length. `pattern` is not obeyed."""
+    if not isinstance(schema, Mapping):  # true: anything goes
+        return None
     root = schema if root is None else root
     if "$ref" in schema and depth < 20:
         return smallest(_resolved(str(schema["$ref"]), root), root, depth + 1)

@@ -44,7 +44,7 @@ DATE_HEADER = "x-evalh-sim-date"
 MAX_BODY = 32 * 2**20  # bytes, Anthropic's limit
 STOP_S = 5.0  # longest wait for a thread to stop
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # escapes what is not ASCII: half a surrogate pair is no UTF-8
 
 
 def build_app(profile: Profile) -> App:
@@ -105,7 +105,10 @@ class Desk:
         if not isinstance(body, dict):
             raise RequestError("The body must be a JSON object.")
         refuse_unplayed(body)
-        asked = format_.asked(body, headers)
+        try:
+            asked = format_.asked(body, headers)
+        except (AttributeError, KeyError, TypeError, ValueError):  # a part of another shape than the API's
+            raise RequestError("The body is not what this API takes.") from None
         player = self.cast.players.get(asked.model)
         if player is None or player.api not in ("any", format_.provider):
             code = "model_not_found" if format_.provider == "openai" else None
@@ -225,7 +228,7 @@ def _refuse_too_long(player: Judge | System, asked: Asked, format_: Format) -> N
 
 
 def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(_encode(data).encode("utf-8", "surrogatepass"), status, headers, media_type="application/json")
+    return Response(_encode(data), status, headers, media_type="application/json")
 
 
 def _busy(data: Any, wait: float) -> Response:

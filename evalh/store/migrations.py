@@ -82,7 +82,7 @@ CREATE TABLE verdicts (
 );
 CREATE TABLE scores (
     run_id VARCHAR, item_id VARCHAR, system VARCHAR, trial INTEGER, slice VARCHAR, "group" VARCHAR, against VARCHAR, route VARCHAR,
-    score DOUBLE, why VARCHAR, disagreement DOUBLE, inconsistent INTEGER, output_hash VARCHAR,
+    score DOUBLE, why VARCHAR, disagreement DOUBLE, inconsistent INTEGER, calls_saved INTEGER, usd_saved DOUBLE, output_hash VARCHAR,
     PRIMARY KEY (run_id, item_id, system, against, trial)
 );
 CREATE TABLE label_tasks (

@@ -11,7 +11,7 @@ from evalh.records import CheckResult, Output, ToolCall
 from evalh.stats.scores import ItemScore
 from evalh.store.store import Store
 
-_STATUS = "(SELECT arg_max(event, at) FROM run_events e WHERE e.run_id = r.run_id AND event <> 'approved')"
+_STATUS = '(SELECT arg_max(e.event, e."at") FROM run_events e WHERE e.run_id = r.run_id AND e.event <> \'approved\')'
 
 
 def unfinished_run(store: Store, run_key: str) -> str | None:
@@ -38,7 +38,7 @@ def find_run(store: Store, name: str | None, *, suite: str | None = None) -> dic
     else:
         rows = store.query(f"SELECT {columns} FROM runs r WHERE run_id = ?", [name]) or store.query(
             f"SELECT {columns} FROM runs r JOIN run_events t ON t.run_id = r.run_id AND t.event = 'approved' AND t.detail = ?"
-            " WHERE ? IS NULL OR r.suite = ? ORDER BY t.at DESC LIMIT 1",
+            ' WHERE ? IS NULL OR r.suite = ? ORDER BY t."at" DESC LIMIT 1',
             [name, suite, suite],
         )
     if not rows:

@@ -214,20 +214,18 @@ class Store:
     def _create(self) -> None:
         """Make the store beside its place and link it there whole, so that nobody ever sees half of one."""
         self.make_parent()
-        new = self.path.with_name(f"{self.path.name}.new-{os.getpid()}-{threading.get_ident()}")
-        connection = self._connect(new, time.monotonic(), {}, read_only=False)
+        new = self.path.with_name(f"{self.path.name}.new-{os.getpid()}")
+        new.unlink(missing_ok=True)  # of a killed process: in a container numbers come again
         try:
-            migrate(connection, new, 0, self._migrations)
+            connection = self._connect(new, time.monotonic(), {}, read_only=False)
+            try:
+                migrate(connection, self.path, 0, self._migrations)
+            finally:
+                _close(connection)
+            _put(new, self.path)
         finally:
-            _close(connection)
-        try:
-            os.link(new, self.path)
-        except FileExistsError:
-            pass  # another process was faster: its store is as good
-        except OSError:
-            new.rename(self.path)  # a file system without hard links
-        finally:
-            new.unlink(missing_ok=True)
+            for path in (new, new.with_name(new.name + ".wal")):
+                path.unlink(missing_ok=True)
 
     def _connect(self, path: Path, deadline: float, config: Mapping[str, str], read_only: bool) -> duckdb.DuckDBPyConnection:
         """A connection, as soon as no other process holds the file. Raises StoreBusy when the deadline has passed."""
@@ -240,16 +238,27 @@ class Store:
             except duckdb.Error as error:
                 holder = _holder(error)
                 if holder is None:
-                    raise _not_usable(path, error) from error
+                    raise _not_usable(self.path, error) from error
                 now = time.monotonic()
                 if now >= deadline:
                     fault = f"held by {holder} for {now - started:.0f} s and more"
-                    raise StoreBusy(fault, where=str(path), hint="end that process, or try again when it is done") from error
+                    raise StoreBusy(fault, where=str(self.path), hint="end that process, or try again when it is done") from error
             if not told and now - started >= NOTICE_AFTER_S:
-                self.notice(f"waiting for the store {path}: held by {holder}")
+                self.notice(f"waiting for the store {self.path}: held by {holder}")
                 told = True
             time.sleep(min(pause, deadline - now))
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
+
+
+def _put(new: Path, place: Path) -> None:
+    """Give the file its name, unless another process was faster: its store is as good."""
+    try:
+        os.link(new, place)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        if not place.exists():
+            new.rename(place)
 
 
 def _close(connection: duckdb.DuckDBPyConnection) -> None:
@@ -276,7 +285,7 @@ def _not_usable(path: Path, error: Exception) -> EvalhError:
         return StoreError("is a folder, not a store", where=str(path), hint="--store names a file")
     if "not a valid DuckDB" in text:
         return StoreError("not a DuckDB file", where=str(path), hint="move it away, or name another with --store")
-    if not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
+    if "Permission denied" in text or "Read-only file system" in text:
         return StoreError("no permission to read and write", where=str(path), hint="change the permissions, or name another with --store")
     return StoreError(text, where=str(path), hint=_way_out(error))
 

@@ -1,0 +1,5 @@
+"""`python -m evalh` is `evalh`."""
+
+from evalh.cli.main import main
+
+main()

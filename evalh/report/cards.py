@@ -1,0 +1,246 @@
+"""Single outputs for the page: input, reference, answer, checks, and each judge's verdict in every order. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from evalh.cli.common import percent
+from evalh.report import words
+from evalh.report.diff import word_diff
+from evalh.report.gather import Row
+from evalh.report.text import as_text, cut, excerpt, shown
+
+FOLD = 700  # characters, and
+FOLD_LINES = 14  # lines, beyond which a text is folded
+PREVIEW = 220
+
+ROUTES = {
+    "blocked": "blocked by tier 1", "judged": "judged", "checked": "checked", "unscored": "unscored", "no_output": "no output",
+}  # fmt: skip
+_ANCHOR = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+class Text(NamedTuple):
+    """A text as it is shown: whole, or folded under its beginning; `left_out` characters were cut."""
+
+    body: Markup
+    preview: str  # empty where the text is not folded
+    length: int
+    left_out: int
+
+
+class Call(NamedTuple):
+    """One reply of a judge: what it was shown first, and what it said of each aspect."""
+
+    order: str
+    answers: Sequence[tuple[str, str, str]]  # aspect, answer, tone
+    rationale: Text | None
+    unscored: str  # why it could not be read
+    raw: Text | None
+
+
+class JudgeSaid(NamedTuple):
+    name: str
+    prompt: str
+    same_family: bool
+    inconsistent: bool
+    calls: Sequence[Call]
+
+
+class Answer(NamedTuple):
+    system: str
+    text: Text
+    tools: Text | None
+    error: str | None
+
+
+class Card(NamedTuple):
+    """One output (or pair) with everything that was said of it."""
+
+    anchor: str
+    item_id: str
+    slice: str
+    trial: int
+    systems: str
+    score: str
+    tone: str
+    route: str
+    why: str
+    input: Text | None
+    reference: Text | None
+    answers: Sequence[Answer]
+    checks: Sequence[Row]
+    judges: Sequence[JudgeSaid]
+    masked: Sequence[tuple[str, str, str]]  # system, text, why
+    apart: str
+
+
+class Regression(NamedTuple):
+    """An item whose score fell: the two outputs side by side, differences marked."""
+
+    item_id: str
+    slice: str
+    change: str
+    input: Text | None
+    before: Card
+    after: Card
+
+
+def text(value: Any, limit: int) -> Text | None:
+    """A value as a text of at most `limit` characters; None where there is none."""
+    if value is None:
+        return None
+    whole = as_text(value)
+    kept, left_out = cut(whole, limit)
+    return _folded(shown(kept), whole, left_out)
+
+
+def card(row: Row, limit: int) -> Card:
+    """A row of `item_page` as the page shows it."""
+    pair = " against ".join(filter(None, (row["system"], row.get("against"))))
+    score = row["score"]
+    return Card(
+        anchor="item-" + _ANCHOR.sub("-", f"{row['item_id']}-{row['system']}-{row['trial']}"),
+        item_id=row["item_id"], slice=row["slice"] or "all", trial=row["trial"], systems=pair,
+        score="unscored" if score is None else percent(score), tone="warn" if score is None else "bad" if score < 0.5 else "plain",
+        route=ROUTES.get(row["route"], row["route"]), why=excerpt(row["why"] or "", 160),
+        input=text(row["input"], limit), reference=text(row["reference"], limit),
+        answers=[_answer(output, limit) for output in row["outputs"]],
+        checks=sorted(row["checks"], key=lambda c: c["status"] == "pass"),
+        judges=_judges(row["verdicts"], limit), masked=_masked(row["verdicts"]), apart=_apart(row),
+    )  # fmt: skip
+
+
+def regression(before: Row, after: Row, limit: int) -> Regression:
+    """Both outputs of one item; the words that differ are marked where the two have much in common."""
+    fell = after["score"] - before["score"] if None not in (after["score"], before["score"]) else None
+    left, right = card(before, limit), card(after, limit)
+    if len(before["outputs"]) == len(after["outputs"]) == 1:
+        old, new = _marked(before["outputs"][0]["output"] or "", after["outputs"][0]["output"] or "", limit)
+        left = left._replace(answers=[left.answers[0]._replace(text=old)])
+        right = right._replace(answers=[right.answers[0]._replace(text=new)])
+    return Regression(after["item_id"], after["slice"] or "all", words.points(fell), right.input, left, right)
+
+
+def says(row: Row) -> list[tuple[str, str]]:
+    """What each judge said of one output, shortly: (judge, its mean score, or the winner of each order)."""
+    said: dict[str, list[Row]] = {}
+    for verdict in row["verdicts"]:
+        said.setdefault(verdict["judge"], []).append(verdict)
+    return [(judge, _shortly(verdicts)) for judge, verdicts in said.items()]
+
+
+# ---- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _folded(body: Markup, whole: str, left_out: int) -> Text:
+    long = len(whole) > FOLD or whole.count("\n") >= FOLD_LINES
+    return Text(body, excerpt(whole, PREVIEW) if long else "", len(whole), left_out)
+
+
+def _marked(before: str, after: str, limit: int) -> tuple[Text, Text]:
+    kept = [cut(before, limit), cut(after, limit)]
+    sides = word_diff(kept[0][0], kept[1][0])
+    bodies = [Markup("").join(Markup("<mark>{}</mark>").format(shown(p.text)) if p.changed else shown(p.text) for p in side) for side in sides]
+    return _folded(bodies[0], before, kept[0][1]), _folded(bodies[1], after, kept[1][1])
+
+
+def _answer(output: Row, limit: int) -> Answer:
+    calls = _decoded(output.get("tool_calls"))
+    told = "\n".join(f"{c.get('name')}({json.dumps(c.get('arguments', {}), ensure_ascii=False)})" for c in calls)
+    made = text(output["output"] or "", limit)
+    assert made is not None
+    return Answer(output["system"], made, text(told, limit) if told else None, output.get("error"))
+
+
+def _judges(verdicts: Sequence[Row], limit: int) -> list[JudgeSaid]:
+    seats: dict[tuple[str, str], list[Row]] = {}
+    for verdict in verdicts:
+        seats.setdefault((verdict["judge"], verdict["prompt"] or ""), []).append(verdict)
+    return [
+        JudgeSaid(judge, prompt, any(v["same_family"] for v in rows), _inconsistent(rows), _calls(rows, limit))
+        for (judge, prompt), rows in seats.items()
+    ]
+
+
+def _calls(rows: Sequence[Row], limit: int) -> list[Call]:
+    """Verdicts grouped by reply: aspects that were answered in one call share its rationale."""
+    asked: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        asked.setdefault((tuple(row["systems"]), row["repeat"]), []).append(row)
+    return [_call(shown_order, repeat, aspects, limit) for (shown_order, repeat), aspects in sorted(asked.items(), key=lambda i: i[0][1])]
+
+
+def _call(systems: Sequence[str], repeat: int, aspects: Sequence[Row], limit: int) -> Call:
+    first = aspects[0]
+    order = f"{systems[0]} shown first" if len(systems) == 2 else ""
+    order = ", ".join(filter(None, (order, f"repeat {repeat + 1}" if repeat else "")))
+    unread = next((a for a in aspects if a["status"] == "unscored"), None)
+    rationale = next((a["rationale"] for a in aspects if a["rationale"]), None)
+    return Call(
+        order=order,
+        answers=[(a["aspect"] or "overall", *_said(a)) for a in aspects if a["status"] != "unscored"],
+        rationale=text(rationale, limit // 2),
+        unscored=unread["unscored_reason"] or "its reply could not be read" if unread else "",
+        raw=text(first["raw"], limit // 4) if unread and first["raw"] else None,
+    )
+
+
+def _said(row: Row) -> tuple[str, str]:
+    """A verdict in words, and its tone."""
+    if len(row["systems"]) == 2:
+        place = {"first": "shown first", "second": "shown second"}.get(row["verdict"] or "", "")
+        return ("tie", "plain") if row["winner"] == "tie" else (f"{row['winner']} wins" + (f", {place}" if place else ""), "plain")
+    raw = f"{row['raw_score']:g}" if row["raw_score"] is not None else ""
+    score = percent(row["score"], 0) if row["score"] is not None else ""
+    tone = "bad" if row["score"] is not None and row["score"] < 0.5 else "plain"
+    return (f"{raw} ({score})" if raw and score else raw or score or "–"), tone
+
+
+def _shortly(verdicts: Sequence[Row]) -> str:
+    scored = [v for v in verdicts if v["status"] == "scored"]
+    if not scored:
+        return "unscored"
+    if len(scored[0]["systems"]) == 2:
+        return " / ".join(v["winner"] or "–" for v in scored)
+    known = [v["score"] for v in scored if v["score"] is not None]
+    return percent(sum(known) / len(known), 0) if known else "–"
+
+
+def _inconsistent(rows: Sequence[Row]) -> bool:
+    """Whether two orders of one question name different winners."""
+    winners: dict[tuple[Any, Any], set[str]] = {}
+    for row in rows:
+        if row["status"] == "scored" and len(row["systems"]) == 2:
+            winners.setdefault((row["aspect"], row["repeat"]), set()).add(row["winner"])
+    return any(len(named) > 1 for named in winners.values())
+
+
+def _masked(verdicts: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """What no judge was shown: whose text, what, why."""
+    found: dict[tuple[str, str, str], None] = {}
+    for verdict in verdicts:
+        for mark in _decoded(verdict.get("masked")):
+            place = int(mark.get("answer") or 1) - 1
+            system = verdict["systems"][place] if place < len(verdict["systems"]) else ""
+            found[system, str(mark.get("text", "")), str(mark.get("why", ""))] = None
+    return list(found)
+
+
+def _apart(row: Row) -> str:
+    told = []
+    if row.get("disagreement"):
+        told.append(f"judges {100 * row['disagreement']:.0f} points apart (standard deviation)")
+    if row.get("inconsistent"):
+        told.append(f"{words.count(row['inconsistent'], 'judge')} named different winners in the two orders")
+    return "; ".join(told)
+
+
+def _decoded(value: Any) -> list[Mapping[str, Any]]:
+    """A JSON column that may come as text."""
+    return json.loads(value) if isinstance(value, str) else value or []

@@ -1,0 +1,111 @@
+"""One run as one HTML file: no network, no script, everything inside. What people decide by stands first.
+
+The page is made from the document of `evalh report --json` and the rows beside it. Whatever a model wrote is shown as
+text and nothing else: templates escape every value, what cannot be seen is named, and a content policy forbids the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalh import __version__
+from evalh.errors import UsageError
+from evalh.report import cards, view, words
+from evalh.report.gather import Background, Gathered, Row, gather
+from evalh.report.text import comment, finalizer
+from evalh.stats.agreement import Unscored
+from evalh.store.store import Store
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+ITEMS = 20  # of the worst, shown whole
+MAX_BYTES = 480_000  # a file that mail and CI pages take
+TEXT_LIMITS = (4000, 2000, 1000, 500, 250, 120)  # characters of one text: the first with which the page fits
+
+
+class Written(NamedTuple):
+    """A report on disk, and what it was made from."""
+
+    path: Path
+    bytes: int
+    gathered: Gathered
+
+
+def write_report(store: Store, run: Row, path: Path, *, items: int = ITEMS, unscored: Unscored = "exclude") -> Written:
+    """Write the report of a run (a row of `find_run`) to `path`, whole or not at all. Raises UsageError where it cannot be written."""
+    gathered = gather(store, run, items=items, unscored=unscored)
+    page = render_run(*gathered).encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(page)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror or error}", where=str(path), hint="name another file with --html") from error
+    return Written(path, len(page), gathered)
+
+
+def render_run(document: Row, items: Sequence[Row], gate: Row | None = None, background: Background | None = None) -> str:
+    """The page: `document` of `summary.run_document`, `items` of `item_page` (worst first), `gate` of the latest decision.
+
+    Long texts are cut, and the more of them there are the shorter, so that a hundred items stay under `MAX_BYTES`.
+    """
+    background = background or Background()
+    page = ""
+    for limit in TEXT_LIMITS:
+        page = _environment().get_template("run.html.j2").render(_context(document, items, gate, background, limit))
+        if len(page.encode()) <= MAX_BYTES:
+            break
+    return page
+
+
+def _context(document: Row, items: Sequence[Row], gate: Row | None, background: Background, limit: int) -> dict[str, Any]:
+    """What the templates read, section by section in the order of the page."""
+    changes = background.changes
+    canary = (background.golden or {}).get("canary") or ""
+    return {
+        "canary": canary,
+        "canary_comment": comment(canary),
+        "document": document,
+        "unit": words.unit(document["kind"]),
+        "facts": view.facts(document),
+        "bands": view.bands(document, background),
+        "decision": view.decision(gate),
+        "keys": view.keys(document),
+        "changes": changes,
+        "change_forest": view.change_forest(changes) if changes and not changes.differences else None,
+        "regressions": [cards.regression(a, b, limit) for a, b in changes.pairs] if changes and not changes.differences else [],
+        "funnel": view.funnel(document),
+        "quality": view.quality(document, gate),
+        "checks": view.checks(document, background),
+        "judges": view.judges(document),
+        "apart": background.apart,
+        "apart_rows": [(row, cards.says(row)) for row in background.apart.items] if background.apart else [],
+        "items": [cards.card(row, limit) for row in items],
+        "outputs": sum(document["routes"].values()),
+        "strata": view.strata(background),
+        "design": background.tasks[0]["design"] if background.tasks else "",
+        "lineage": view.lineage(document, background),
+        "judge_settings": view.judge_settings(background),
+        "rubric": (background.run.get("settings") or {}).get("rubric"),
+        "commands": view.commands(document, gate),
+        "version": __version__,
+    }
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("evalh.report"), autoescape=True, undefined=StrictUndefined, finalize=finalizer(), trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"excerpt": cards.excerpt, "count": words.count, "points": words.points}
+    return made
