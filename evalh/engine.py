@@ -23,6 +23,7 @@ BUSY_TRIES = 8  # requests for one call of a provider that says it is busy, the 
 DOWN_TRIES = 4  # requests for one call of a provider that does not answer
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+LONGEST_RETRY_AFTER_S = 300.0  # a provider that asks for more is not waited for
 DEAD_AFTER = 8  # calls in a row that failed after all their tries: the provider is gone
 
 Write = Callable[[str, Mapping[str, Any]], None]  # table, row → on disk
@@ -67,11 +68,26 @@ class Spending:
     spent_usd: float = 0.0
     reserved_usd: float = 0.0
     tokens: int = 0
+    under_way: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def reserve(self, usd: float) -> None:
-        if self.budget_usd is not None and self.spent_usd + self.reserved_usd + usd > self.budget_usd:
-            raise BudgetReached
+    async def reserve(self, usd: float) -> None:
+        """Set money aside for a call. Where calls under way hold too much of it, wait for them; BudgetReached if none does."""
+        while self.budget_usd is not None and self.spent_usd + self.reserved_usd + usd > self.budget_usd:
+            if self.under_way == 0:
+                raise BudgetReached
+            self._changed.clear()
+            await self._changed.wait()
         self.reserved_usd += usd
+        self.under_way += 1
+
+    def settle(self, reserved_usd: float, cost_usd: float | None, tokens: int) -> None:
+        """Replace a reservation by what the call did cost."""
+        self.under_way -= 1
+        self.reserved_usd = self.reserved_usd - reserved_usd if self.under_way else 0.0
+        self.spent_usd += cost_usd or 0.0
+        self.tokens += tokens
+        self._changed.set()
 
 
 @dataclass
@@ -99,15 +115,15 @@ class Engine:
         if before is not None:
             return Answer(_reply_of(before), call_id, before["run_id"] != self.run_id, before["cost_usd"], before["latency_ms"] or 0.0)
         estimate = _cost(line.price, sum(len(m.content) for m in request.messages) // 4, line.target.max_tokens) or 0.0
-        self.spending.reserve(estimate)
+        await self.spending.reserve(estimate)
         try:
             async with self._slots:
                 reply, requests, latency = await self._ask(line, request)
-        finally:
-            self.spending.reserved_usd -= estimate
+        except BaseException:
+            self.spending.settle(estimate, None, 0)
+            raise
         cost = _cost(line.price, reply.tokens_in, reply.tokens_out)
-        self.spending.spent_usd += cost or 0.0
-        self.spending.tokens += (reply.tokens_in or 0) + (reply.tokens_out or 0)
+        self.spending.settle(estimate, cost, (reply.tokens_in or 0) + (reply.tokens_out or 0))
         if line.keeps_replies:
             self.write("provider_calls", _row(call_id, self.run_id, purpose, item_id, line.target, request, reply, cost, latency, requests))
         return Answer(reply, call_id, False, cost, latency)
@@ -123,7 +139,7 @@ class Engine:
                 async with asyncio.timeout(line.target.timeout_s + 5):  # the client has its own limit; this one is the deadline behind it
                     reply = await line.provider.ask(request)
             except (ProviderBusy, ProviderDown, TimeoutError) as error:
-                if tried >= (BUSY_TRIES if isinstance(error, ProviderBusy) else DOWN_TRIES):
+                if tried >= (BUSY_TRIES if isinstance(error, ProviderBusy) else DOWN_TRIES) or _asks_too_much(error):
                     line.failures += 1
                     if isinstance(error, TimeoutError):
                         raise ProviderDown(f"{line.target.ref} did not answer within {line.target.timeout_s:g} s") from None
@@ -143,6 +159,10 @@ def check_prices(lines: list[Line], budget_usd: float | None) -> None:
                 f"--budget needs the price of {line.target.ref}, and none is known",
                 hint=f'add [prices."{line.target.ref}"] with input, output and as_of to evalh.toml',
             )
+
+
+def _asks_too_much(error: BaseException) -> bool:
+    return isinstance(error, ProviderBusy) and (error.retry_after or 0.0) > LONGEST_RETRY_AFTER_S
 
 
 def _wait(tried: int, error: BaseException) -> float:

@@ -61,7 +61,7 @@ def _judge_plan(prepared: Prepared, seat: JudgeSeat, units: int) -> dict[str, An
     calls = units * orders * prepared.panel.repeats
     characters = sum(_prompt_characters(prepared, seat, item) for item in prepared.items) / len(prepared.items)
     tokens_in = int(characters / CHARS_PER_TOKEN * calls)
-    price = price_of(seat.target.provider, seat.target.model, prepared.config.prices)
+    price = price_of(seat.target.provider, seat.target.model, prepared.config.prices, seat.target.base_url)
     cost = None if price is None else (price.input * tokens_in + price.output * REPLY_TOKENS * calls) / 1e6
     return {
         "judge": seat.name, "model": seat.target.ref, "prompt": seat.prompt, "family": seat.family.name if seat.family else None,
@@ -94,7 +94,7 @@ def _system_plan(prepared: Prepared) -> dict[str, Any]:
     calls = len(prepared.items)
     tokens_in = sum(len(i.input_text) for i in prepared.items) // CHARS_PER_TOKEN
     tokens_out = min(side.target.max_tokens, 300) * calls
-    price = price_of(side.target.provider, side.target.model, prepared.config.prices)
+    price = price_of(side.target.provider, side.target.model, prepared.config.prices, side.target.base_url)
     cost = None if price is None else (price.input * tokens_in + price.output * tokens_out) / 1e6
     return {**plan, "calls": calls, "tokens": tokens_in + tokens_out, "cost_usd": cost}
 

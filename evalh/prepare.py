@@ -146,7 +146,8 @@ def prepare(suite: Suite, config: Config, *, limit: int | None = None, select: S
 
 def open_line(target: Target, config: Config, family: str | None = None) -> Line:
     """A provider for a target, with its price and identity."""
-    return Line(target, provider_for(target, family=family), price_of(target.provider, target.model, config.prices), identity(target))
+    price = price_of(target.provider, target.model, config.prices, target.base_url)
+    return Line(target, provider_for(target, family=family), price, identity(target))
 
 
 def identity(target: Target) -> str:

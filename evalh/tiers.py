@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from evalh.checks.apply import apply_checks
 from evalh.checks.base import Subject
 from evalh.engine import Answer, Engine, Line
-from evalh.errors import ProviderError, ProviderUnusable
+from evalh.errors import EvalhError, ProviderError, ProviderUnusable
 from evalh.fingerprints import content_hash
 from evalh.graded import GradedOutput
 from evalh.judging.panel import PanelScore, combine
@@ -105,15 +105,17 @@ async def _settle(road: Road, item: Item, unit: tuple[Output, ...]) -> Settled:
         error = next(b for b in blocked if b is not None and b.status == "error")
         return _ended(item, output, against, "unscored", None, f"check {error.check}: {error.reason}", checks)
     if any(blocked):
-        calls = _calls(road, item, unit)
-        saved = [_estimate_usd(road, seat, shown) for seat, shown, _ in calls]
-        usd = None if any(s is None for s in saved) else sum(s or 0.0 for s in saved)
         score, why = _blocked_score(blocked)
         settled = _ended(item, output, against, "blocked", score, why, checks)
-        return _finished(road, settled._replace(skipped_calls=len(calls), skipped_usd=usd))
+        calls, usd = _saved(road, item, unit)
+        return _finished(road, settled._replace(skipped_calls=calls, skipped_usd=usd))
     if road.prepared.rubric is None:
         return _finished(road, _ended(item, output, None, "checked", None, None, checks))
-    return _finished(road, await _judge(road, item, unit, checks))
+    try:
+        calls = _calls(road, item, unit)
+    except EvalhError as error:  # an output that cannot be blinded is not shown to anybody
+        return _finished(road, _ended(item, output, against, "unscored", None, str(error), checks))
+    return _finished(road, await _judge(road, item, unit, checks, calls))
 
 
 async def _check(road: Road, item: Item, output: Output) -> list[CheckResult]:
@@ -184,12 +186,14 @@ def with_check_score(settled: Settled) -> Settled:
     return settled._replace(route="checked", score=sum(c.weight * (c.score or 0.0) for c in settled.checks) / total, why=None)
 
 
-async def _judge(road: Road, item: Item, unit: tuple[Output, ...], checks: tuple[CheckResult, ...]) -> Settled:
+async def _judge(
+    road: Road, item: Item, unit: tuple[Output, ...], checks: tuple[CheckResult, ...], calls: Sequence[tuple[JudgeSeat, Presentation, int]]
+) -> Settled:
     """Tier 2: every judge of the panel, in every order and repeat, and the panel's score."""
     prepared = road.prepared
     assert prepared.rubric is not None
     assert prepared.panel is not None
-    asked = [_ask(road, item, unit, seat, shown, repeat) for seat, shown, repeat in _calls(road, item, unit)]
+    asked = [_ask(road, item, unit, seat, shown, repeat) for seat, shown, repeat in calls]
     verdicts = tuple(v for rows in await asyncio.gather(*asked) for v in rows)
     weights = {seat.seat: seat.judge.weight for seat in prepared.seats}
     panel: PanelScore = combine(verdicts, prepared.rubric, prepared.panel.rule, weights, unit[0].system)
@@ -257,7 +261,7 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
     base: dict[str, Any] = {
         "judge": seat.name, "prompt": seat.prompt, "family": seat.family.name if seat.family else None, "kind": prepared.rubric.kind,
         "systems": shown.systems, "repeat": repeat, "attempts": attempt, "simulated": line.provider.simulated,
-        "same_family": bool(set(seat.same_family) & set(shown.systems)),
+        "same_family": bool(set(seat.same_family) & set(shown.systems)), "order_known": _order_known(line, item, shown),
     }  # fmt: skip
     if answer is not None:
         reply = answer.reply
@@ -267,6 +271,12 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
     for verdict in verdicts:
         road.engine.write("verdicts", verdict_row(road.run_id, item, ordered, verdict, prepared.rubric.rubric_hash, shown))
     return verdicts
+
+
+def _order_known(line: Line, item: Item, shown: Presentation) -> bool:
+    """What we showed is known; of a recorded verdict the recording says."""
+    recorded: Any = getattr(line.provider, "order_known", None)
+    return recorded is None or len(shown.systems) == 1 or bool(recorded(item.item_id, shown.systems))
 
 
 def _verdict(road: Road, aspect: str, read: Read | Unread, base: Mapping[str, Any]) -> Verdict:
@@ -285,6 +295,16 @@ def _verdict(road: Road, aspect: str, read: Read | Unread, base: Mapping[str, An
     return Verdict(
         **base, aspect=aspect, status="scored", raw_score=float(answer), score=criterion.normalised(answer), label=label, rationale=read.rationale
     )
+
+
+def _saved(road: Road, item: Item, unit: tuple[Output, ...]) -> tuple[int, float | None]:
+    """The judge calls that were not made for a blocked output, and what they would have cost; None where a price is unknown."""
+    try:
+        calls = _calls(road, item, unit)
+    except EvalhError:
+        return 0, None  # it could not have been shown to a judge anyhow
+    costs = [_estimate_usd(road, seat, shown) for seat, shown, _ in calls]
+    return len(calls), None if any(c is None for c in costs) else sum(c or 0.0 for c in costs)
 
 
 def _estimate_usd(road: Road, seat: JudgeSeat, shown: Presentation) -> float | None:

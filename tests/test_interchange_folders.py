@@ -32,27 +32,98 @@ RECORDED_SETS = {
 
 FILES: dict[str, list[dict[str, Any]]] = {
     "items.jsonl": [
-        {"item_id": "a", "input": "why?", "reference": ["because"], "slice": "fresh", "group": "g", "authored_at": "2026-01-01", "tags": ["x"]},
+        {
+            "item_id": "a",
+            "input": "why?",
+            "reference": ["because"],
+            "slice": "fresh",
+            "group": "g",
+            "authored_at": "2026-01-01",
+            "tags": ["x"],
+        },
         {"item_id": "b", "input": [{"role": "user", "content": "how?"}], "slice": "old", "published_at": "2025-01-01", "meta": {"k": 1}},
     ],
     "outputs.jsonl": [
-        {"item_id": "a", "system": "s", "output": "one", "system_version": "2", "family": "f", "latency_ms": 1.5, "cost_usd": 0.1, "tokens": 3},
+        {
+            "item_id": "a",
+            "system": "s",
+            "output": "one",
+            "system_version": "2",
+            "family": "f",
+            "latency_ms": 1.5,
+            "cost_usd": 0.1,
+            "tokens": 3,
+        },
         {"item_id": "a", "system": "t", "output": "", "tool_calls": [{"name": "look", "arguments": {}}], "meta": {"source": "log"}},
         {"item_id": "b", "system": "s", "output": None, "system_version": "2", "family": "f", "trial": 1, "error": "timeout"},
     ],
     "judgments.jsonl": [
-        {"item_id": "a", "judge": "j", "kind": "pairwise", "systems": ["t", "s"], "verdict": "second", "winner": "s", "judge_version": "1", "raw": "B"},
-        {"item_id": "a", "judge": "j", "kind": "pairwise", "systems": ["s", "t"], "verdict": "first", "winner": "s", "score": 0.2, "extra": None},
-        {"item_id": "a", "judge": "j", "kind": "pairwise", "systems": ["s", "t"], "repeat": 1, "verdict": None, "winner": None, "order_known": False},
-        {"item_id": "a", "judge": "k", "kind": "pointwise", "systems": ["s"], "score": 4.0, "label": None, "aspect": "tone", "samples": [4, 4]},
-        {"item_id": "b", "judge": "k", "kind": "pointwise", "systems": ["s"], "score": None, "label": "good", "trial": 1, "at": "2026-01-01T00:00:00Z"},
+        {
+            "item_id": "a",
+            "judge": "j",
+            "kind": "pairwise",
+            "systems": ["t", "s"],
+            "verdict": "second",
+            "winner": "s",
+            "judge_version": "1",
+            "raw": "B",
+        },
+        {
+            "item_id": "a",
+            "judge": "j",
+            "kind": "pairwise",
+            "systems": ["s", "t"],
+            "verdict": "first",
+            "winner": "s",
+            "score": 0.2,
+            "extra": None,
+        },
+        {
+            "item_id": "a",
+            "judge": "j",
+            "kind": "pairwise",
+            "systems": ["s", "t"],
+            "repeat": 1,
+            "verdict": None,
+            "winner": None,
+            "order_known": False,
+        },
+        {
+            "item_id": "a",
+            "judge": "k",
+            "kind": "pointwise",
+            "systems": ["s"],
+            "score": 4.0,
+            "label": None,
+            "aspect": "tone",
+            "samples": [4, 4],
+        },
+        {
+            "item_id": "b",
+            "judge": "k",
+            "kind": "pointwise",
+            "systems": ["s"],
+            "score": None,
+            "label": "good",
+            "trial": 1,
+            "at": "2026-01-01T00:00:00Z",
+        },
         {"item_id": "a", "judge": "m", "kind": "pointwise", "systems": ["s"], "score": 0.5, "label": None, "prompt": "p"},
     ],
     "labels.jsonl": [
         {"item_id": "a", "annotator": "kim", "kind": "pairwise", "systems": ["s", "t"], "winner": "tie", "at": "May", "raw_label": "="},
-        {"item_id": "b", "annotator": "kim", "kind": "pointwise", "systems": ["s"], "score": 3.0, "aspect": "tone", "inclusion_probability": 0.5, "stratum": "x"},
+        {
+            "item_id": "b",
+            "annotator": "kim",
+            "kind": "pointwise",
+            "systems": ["s"],
+            "score": 3.0,
+            "aspect": "tone",
+            "inclusion_probability": 0.5,
+            "stratum": "x",
+        },
     ],
-}  # fmt: skip
+}
 
 
 def folder(at: Path, files: dict[str, list[dict[str, Any]]] = FILES, manifest: str | None = None) -> Path:
@@ -97,10 +168,15 @@ def test_a_folder_becomes_a_run(tmp_path: Path) -> None:
     ]
     (run,) = store.query("SELECT run_id, suite, kind, golden, simulated FROM runs")
     assert run == {"run_id": "mine", "suite": "data", "kind": "import", "golden": "data", "simulated": False}
-    assert [(r["system"], r["system_version"], r["family"]) for r in store.query("FROM systems ORDER BY ALL")] == [("s", "2", "f"), ("t", "", None)]
+    assert [(r["system"], r["system_version"], r["family"]) for r in store.query("FROM systems ORDER BY ALL")] == [
+        ("s", "2", "f"),
+        ("t", "", None),
+    ]
     assert store.query("SELECT event FROM run_events") == [{"event": "finished"}]
 
-    verdicts = store.query("SELECT judge, judge_version v, repeat r, status, winner, score, raw_score, unscored_reason FROM verdicts ORDER BY ALL")
+    verdicts = store.query(
+        "SELECT judge, judge_version v, repeat r, status, winner, score, raw_score, unscored_reason FROM verdicts ORDER BY ALL"
+    )
     assert [(v["judge"], v["status"], v["winner"], v["score"], v["raw_score"]) for v in verdicts] == [
         ("j", "scored", "s", 0.2, None),
         ("j", "unscored", None, None, None),
@@ -108,7 +184,7 @@ def test_a_folder_becomes_a_run(tmp_path: Path) -> None:
         ("k", "scored", None, None, 4.0),  # no scale is guessed
         ("k", "scored", None, None, None),
         ("m", "scored", None, 0.5, 0.5),
-    ]  # fmt: skip
+    ]
     assert verdicts[1]["unscored_reason"] == "the recorded reply could not be read"
     (hashes,) = store.query(
         "SELECT v.output_hashes = [t.output_hash, s.output_hash] AS output, v.item_hash = i.item_hash AS item"
@@ -125,7 +201,10 @@ def test_a_run_name_is_taken_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has a run `data` already; choose another name with --run"):
         import_folder(store, data)
     import_folder(store, data, "again")
-    assert store.query("SELECT run_id, count(*) AS n FROM verdicts GROUP BY ALL ORDER BY ALL") == [{"run_id": "again", "n": 6}, {"run_id": "data", "n": 6}]
+    assert store.query("SELECT run_id, count(*) AS n FROM verdicts GROUP BY ALL ORDER BY ALL") == [
+        {"run_id": "again", "n": 6},
+        {"run_id": "data", "n": 6},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,11 +212,23 @@ def test_a_run_name_is_taken_once(tmp_path: Path) -> None:
     [
         ("items.jsonl", {"item_id": "a", "input": "again"}, "items.jsonl:3: field `item_id`: `a` again, as on line 1"),
         ("outputs.jsonl", {"item_id": "a", "system": "u"}, "outputs.jsonl:4: field `output`: missing"),
-        ("judgments.jsonl", {"item_id": "z", "judge": "j", "kind": "pointwise", "systems": ["s"], "score": 1}, "judgments.jsonl:7: field `item_id`: `z` is not in"),
-        ("labels.jsonl", {"item_id": "z", "annotator": "k", "kind": "pointwise", "systems": ["s"], "score": 1}, "1 labels are about 1 such items"),
-        ("outputs.jsonl", {"item_id": "b", "system": "s", "output": "", "system_version": "2", "family": "other"}, "outputs.jsonl:4: field `family`"),
+        (
+            "judgments.jsonl",
+            {"item_id": "z", "judge": "j", "kind": "pointwise", "systems": ["s"], "score": 1},
+            "judgments.jsonl:7: field `item_id`: `z` is not in",
+        ),
+        (
+            "labels.jsonl",
+            {"item_id": "z", "annotator": "k", "kind": "pointwise", "systems": ["s"], "score": 1},
+            "1 labels are about 1 such items",
+        ),
+        (
+            "outputs.jsonl",
+            {"item_id": "b", "system": "s", "output": "", "system_version": "2", "family": "other"},
+            "outputs.jsonl:4: field `family`",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_bad_line_stores_nothing(tmp_path: Path, name: str, row: dict[str, Any], message: str) -> None:
     """A bad line in any file is named, and no file of the folder is stored."""
     store = Store(tmp_path / "s.duckdb")
@@ -162,7 +253,7 @@ def test_parts_may_be_missing(tmp_path: Path) -> None:
     assert import_folder(store, folder(tmp_path / "labels", {"labels.jsonl": FILES["labels.jsonl"]}))["labels"] == 2
     assert import_folder(store, folder(tmp_path / "verdicts", {"judgments.jsonl": FILES["judgments.jsonl"]}))["verdicts"] == 6
     assert store.query("SELECT count(*) AS n FROM items") == [{"n": 0}]
-    with pytest.raises(InputError, match="holds nothing to import; expected items.jsonl, outputs.jsonl"):
+    with pytest.raises(InputError, match=r"holds nothing to import; expected items.jsonl, outputs.jsonl"):
         import_folder(store, folder(tmp_path / "empty", {}))
     with pytest.raises(InputError, match="there is no such folder"):
         import_folder(store, tmp_path / "none")
@@ -184,7 +275,8 @@ def test_two_versions_of_a_set_stay_apart(tmp_path: Path) -> None:
 def test_a_run_comes_out_as_it_went_in(tmp_path: Path) -> None:
     """Exported files hold the imported rows, and importing them gives the same rows again."""
     store, second = Store(tmp_path / "s.duckdb"), Store(tmp_path / "t.duckdb")
-    manifest = f'name = "g"\nversion = "3"\ncanary = "{CANARY}"\nlicence = "MIT"\n[slices.fresh]\npublished_at = "never"\n[slices.old]\npublished_at = "2025-01-01"\nwhere = "the web"\n'  # noqa: E501
+    slices = '[slices.fresh]\npublished_at = "never"\n[slices.old]\npublished_at = "2025-01-01"\nwhere = "the web"\n'
+    manifest = f'name = "g"\nversion = "3"\ncanary = "{CANARY}"\nlicence = "MIT"\n{slices}'
     import_folder(store, folder(tmp_path / "data", manifest=manifest), "run")
     counts = export_run(store, "run", tmp_path / "out")
     assert counts == {name: len(rows) for name, rows in FILES.items()}
@@ -214,7 +306,11 @@ def test_a_recorded_set_survives_the_round_trip(tmp_path: Path, name: str) -> No
     import_folder(store, RECORDED / name)
     export_run(store, name, tmp_path / name)
     import_folder(second, tmp_path / name)
-    for sql in ("SELECT * FROM verdicts ORDER BY ALL", "SELECT * EXCLUDE (imported_at) FROM labels ORDER BY ALL", "SELECT * FROM outputs ORDER BY ALL"):
+    for sql in (
+        "SELECT * FROM verdicts ORDER BY ALL",
+        "SELECT * EXCLUDE (imported_at) FROM labels ORDER BY ALL",
+        "SELECT * FROM outputs ORDER BY ALL",
+    ):
         assert store.query(sql) == second.query(sql)
 
 
@@ -228,5 +324,7 @@ def test_every_table_is_exported_as_parquet(tmp_path: Path) -> None:
     assert set(counts) == {t.name for t in (*TABLES, SCHEMA_MIGRATIONS)}
     assert (counts["verdicts"], counts["items"], counts["scores"]) == (6, 2, 0)
     with duckdb.connect() as other:
-        read = other.execute("SELECT item_id, output FROM read_parquet(?) ORDER BY ALL", [str(tmp_path / "it's tables" / "outputs.parquet")]).fetchall()
+        read = other.execute(
+            "SELECT item_id, output FROM read_parquet(?) ORDER BY ALL", [str(tmp_path / "it's tables" / "outputs.parquet")]
+        ).fetchall()
     assert read == [("a", ""), ("a", "one"), ("b", "")]

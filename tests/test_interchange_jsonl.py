@@ -39,7 +39,11 @@ def without(row: dict[str, object], field: str) -> dict[str, object]:
         ("items", {**ITEM, "item_id": ""}, 'field `item_id`: must be text that is not empty, not ""'),
         ("items", without(ITEM, "input"), "field `input`: missing; text, a list of chat messages"),
         ("items", {**ITEM, "input": 5}, "field `input`: must be text, not 5"),
-        ("items", {**ITEM, "input": [{"role": "boss", "content": "x"}]}, "field `input[0].role`: must be 'system', 'user', 'assistant' or 'tool'"),
+        (
+            "items",
+            {**ITEM, "input": [{"role": "boss", "content": "x"}]},
+            "field `input[0].role`: must be 'system', 'user', 'assistant' or 'tool'",
+        ),
         ("items", {**ITEM, "dificulty": 3}, "field `dificulty`: unknown; an item has item_id, input, reference"),
         ("items", {**ITEM, "tags": "x"}, 'field `tags`: must be a list, not "x"'),
         ("outputs", without(OUTPUT, "output"), "field `output`: missing; text, or null where the system gave none"),
@@ -69,7 +73,7 @@ def without(row: dict[str, object], field: str) -> dict[str, object]:
         ("labels", {**without(LABEL, "winner"), "kind": "pointwise", "systems": ["s"]}, "a pointwise label has a `score` or a `label`"),
         ("labels", {**LABEL, "inclusion_probability": 0}, "field `inclusion_probability`: must be greater than 0, not 0"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, kind: str, row: object, message: str) -> None:
     """An error says file:line, the field, what is wrong, and what would be right; good lines before it were read."""
     good = {"items": ITEM, "outputs": OUTPUT, "judgments": PAIR, "labels": LABEL}[kind]
@@ -90,12 +94,12 @@ def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, kind: str, r
         (b'["a"]\n', ':1: ["a"] is no object'),
         (b'{"item_id": "a", "input": null}\n{"item_id": NaN}\n', ":2: not JSON that can be kept: NaN is no JSON value"),
         (b'{"item_id": "a", "input": null, "meta": {"x": 1e999}}\n', ":1: not JSON that can be kept: 1e999 is too large"),
-        ("{\"item_id\": \"a\", \"input\": \"é\"}\n".encode("latin-1"), ":1: byte 28 is not UTF-8; save the file as UTF-8"),
+        ('{"item_id": "a", "input": "é"}\n'.encode("latin-1"), ":1: byte 28 is not UTF-8; save the file as UTF-8"),
         ('{"item_id": "a", "input": null}\n'.encode("utf-16"), ": this file is UTF-16; save it as UTF-8"),
         (b'{"item_id": "a", "input": null}\n\n{"item_id": "b", "input": null}\n', ":2: an empty line"),
         (b'{"a":' * 100_000 + b"\n", ":1: not JSON that can be kept"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_json_lines_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     """Broken JSON, other encodings and empty lines in between are one-line errors with the line."""
     path = tmp_path / "items.jsonl"
@@ -107,7 +111,7 @@ def test_a_file_that_is_no_json_lines_is_named(tmp_path: Path, content: bytes, m
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """No file is an error with its path."""
-    with pytest.raises(InputError, match="none.jsonl: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none.jsonl: cannot be read: No such file"):
         list(read_items(tmp_path / "none.jsonl"))
 
 
@@ -142,7 +146,14 @@ def test_the_same_thing_twice_is_refused(tmp_path: Path, kind: str, row: object,
 def test_other_trials_repeats_orders_and_aspects_are_other_lines(tmp_path: Path) -> None:
     """What differs in trial, repeat, order shown, prompt or aspect is not the same thing."""
     assert len(list(read_outputs(lines(tmp_path, OUTPUT, {**OUTPUT, "trial": 1}, {**OUTPUT, "system": "t"})))) == 3
-    rows = [PAIR, {**PAIR, "repeat": 1}, {**PAIR, "systems": ["t", "s"]}, {**PAIR, "prompt": "p"}, {**PAIR, "judge_version": "2"}, {**PAIR, "aspect": "x"}]
+    rows = [
+        PAIR,
+        {**PAIR, "repeat": 1},
+        {**PAIR, "systems": ["t", "s"]},
+        {**PAIR, "prompt": "p"},
+        {**PAIR, "judge_version": "2"},
+        {**PAIR, "aspect": "x"},
+    ]
     assert len(list(read_judgments(lines(tmp_path, *rows)))) == 6
     assert len(list(read_labels(lines(tmp_path, LABEL, {**LABEL, "aspect": "x"}, {**LABEL, "systems": ["t", "s"]})))) == 3
 

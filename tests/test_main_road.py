@@ -96,7 +96,7 @@ def test_a_second_run_asks_nothing(project: Path, evalh: Evalh) -> None:
 
 def test_rejudge_asks_judges_about_stored_outputs(project: Path, evalh: Evalh) -> None:
     """With --rejudge nothing is generated: the system's file may be gone for good."""
-    (project / "system.py").write_text("import pathlib\n\ndef answer(text):\n    pathlib.Path('asked').open('a').write('x')\n    return '30 days'\n")
+    (project / "system.py").write_text("def answer(text):\n    with open('asked', 'a') as file:\n        file.write('x')\n    return '30 days'\n")
     replace(project / "refunds.yaml", "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}", "{function: 'system:answer', name: bot, family: sim-writer}")
     sys.path.insert(0, str(project))
     try:
@@ -286,7 +286,7 @@ def slow_judges(project: Path) -> Iterator[str]:
 
 def asked(url: str) -> int:
     stats = json.load(urllib.request.urlopen(f"{url}/_sim/stats"))
-    return sum(j["requests"] for j in stats["models"].values())
+    return int(stats["requests"])
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -19,7 +19,7 @@ import pytest
 
 from evalh.errors import ExitCode, StoreBusy, StoreError, UsageError
 from evalh.store.store import Store
-from store_helpers import held
+from tests.store_helpers import held
 
 
 def output(run: str = "r", item: str = "i", **fields: object) -> dict[str, object]:
@@ -36,9 +36,13 @@ def test_what_is_appended_can_be_read_back(tmp_path: Path) -> None:
     cest = timezone(timedelta(hours=2))
     store.append(
         {
-            "items": [{"golden": "g", "golden_hash": "h", "item_id": "i", "input": "a string", "tags": ["x"], "meta": {"k": [1, None, "é"]}}],
+            "items": [
+                {"golden": "g", "golden_hash": "h", "item_id": "i", "input": "a string", "tags": ["x"], "meta": {"k": [1, None, "é"]}}
+            ],
             "outputs": [output(latency_ms=0.1 + 0.2, tokens=2**62, at=datetime(2026, 1, 1, 12, tzinfo=cest), meta={}, tool_calls=[])],
-            "verdicts": [{"verdict_id": "v", "systems": ["a", "b"], "output_hashes": [None, "h"], "order_known": True, "at": "2026-01-01T12:00:00Z"}],
+            "verdicts": [
+                {"verdict_id": "v", "systems": ["a", "b"], "output_hashes": [None, "h"], "order_known": True, "at": "2026-01-01T12:00:00Z"}
+            ],
         }
     )
 
@@ -56,7 +60,7 @@ def test_what_is_appended_can_be_read_back(tmp_path: Path) -> None:
         ("nul \0 inside", "nul \0 inside"),
         ("half a pair \ud83d here", "half a pair \N{REPLACEMENT CHARACTER} here"),
         ("whole pair in halves \ud83d\ude00", "whole pair in halves 😀"),
-        ('quotes " \' \\ {} [] ; -- $1 ?', 'quotes " \' \\ {} [] ; -- $1 ?'),
+        ("quotes \" ' \\ {} [] ; -- $1 ?", "quotes \" ' \\ {} [] ; -- $1 ?"),
         ("line\r\nends\u2028\x85", "line\r\nends\u2028\x85"),
         ("", ""),
     ],
@@ -229,7 +233,7 @@ def test_a_folder_that_cannot_be_written_is_named() -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         folder.chmod(0o555)
-        with ordinary_user(), pytest.raises(StoreError, match="cannot be written: Permission denied|no permission"):
+        with ordinary_user(), pytest.raises(StoreError, match=r"cannot be written: Permission denied|no permission"):
             Store(folder / ".evalh" / "s.duckdb").append({"runs": [{"run_id": "r"}]})
         with ordinary_user(), pytest.raises(StoreError, match="no permission to read and write"):
             Store(folder / "s.duckdb").append({"runs": [{"run_id": "r"}]})
@@ -315,12 +319,16 @@ def test_a_query_can_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_importing_the_store_does_not_load_duckdb() -> None:
     """DuckDB is loaded when a file is first opened, not before."""
-    code = "import sys, evalh.store.store, evalh.store.journal, evalh.store.queries; print('duckdb' in sys.modules, 'pandas' in sys.modules)"
+    code = (
+        "import sys, evalh.store.store, evalh.store.journal, evalh.store.queries; print('duckdb' in sys.modules, 'pandas' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"
 
 
 def test_times_without_a_zone_are_utc(tmp_path: Path) -> None:
     """A naive datetime is stored as it stands, an aware one as the same moment in UTC."""
     store = Store(tmp_path / "s.duckdb")
-    store.append({"runs": [{"run_id": "a", "started_at": datetime(2026, 1, 1)}, {"run_id": "b", "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]})
+    store.append(
+        {"runs": [{"run_id": "a", "started_at": datetime(2026, 1, 1)}, {"run_id": "b", "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]}
+    )
     assert store.query("SELECT DISTINCT started_at FROM runs") == [{"started_at": datetime(2026, 1, 1)}]

@@ -15,7 +15,7 @@ import pytest
 from evalh.errors import StoreBusy, StoreError
 from evalh.store.journal import Journal
 from evalh.store.store import Store
-from store_helpers import held
+from tests.store_helpers import held
 
 WRITER = """
 import os, sys, threading, time
@@ -91,7 +91,9 @@ def test_kill_minus_nine_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
         acknowledged[str(turn)] = (first + rest).count(b"\n")
     store.fold_journals()
 
-    counts = {r["run_id"]: r for r in store.query("SELECT run_id, count(*) AS n, max(item_id::INT) + 1 AS last FROM outputs GROUP BY run_id")}
+    counts = {
+        r["run_id"]: r for r in store.query("SELECT run_id, count(*) AS n, max(item_id::INT) + 1 AS last FROM outputs GROUP BY run_id")
+    }
     assert set(counts) == set(acknowledged)
     for turn, told in acknowledged.items():
         # One row may be written and not yet acknowledged; no number is missing in between.
@@ -141,7 +143,14 @@ def test_the_journal_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
     """`fold_journals` takes only what nobody holds any more."""
     store = Store(tmp_path / "s.duckdb")
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER.replace("journal.close()", "time.sleep(60)").replace("journal.fold()", "pass"), str(store.path), "r", "3"],
+        [
+            sys.executable,
+            "-c",
+            WRITER.replace("journal.close()", "time.sleep(60)").replace("journal.fold()", "pass"),
+            str(store.path),
+            "r",
+            "3",
+        ],
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
@@ -250,4 +259,7 @@ def test_lines_are_plain_json(tmp_path: Path) -> None:
     with Journal(store, "run") as journal:
         journal.append("outputs", row(1, output="a\nb\u2028c"))
         (file,) = store.journal_folder.iterdir()
-        assert json.loads(file.read_text()) == ["outputs", {"run_id": "r", "item_id": "1", "system": "s", "trial": 0, "output": "a\nb\u2028c"}]
+        assert json.loads(file.read_text()) == [
+            "outputs",
+            {"run_id": "r", "item_id": "1", "system": "s", "trial": 0, "output": "a\nb\u2028c"},
+        ]

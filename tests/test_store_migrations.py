@@ -25,7 +25,12 @@ KEYS = "SELECT table_name, constraint_column_names FROM duckdb_constraints() WHE
 def older(path: Path) -> Store:
     """A store as this version makes it, with one run; `LATER` makes it an older one."""
     store = Store(path)
-    store.append({"runs": [{"run_id": "r", "settings": {"a": 1}}], "run_events": [{"run_id": "r", "event": "finished", "at": "2026-01-01", "detail": ""}]})
+    store.append(
+        {
+            "runs": [{"run_id": "r", "settings": {"a": 1}}],
+            "run_events": [{"run_id": "r", "event": "finished", "at": "2026-01-01", "detail": ""}],
+        }
+    )
     return store
 
 
@@ -82,7 +87,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> No
     """A broken step changes nothing, and the error says so."""
     older(tmp_path / "s.duckdb")
     broken = Migration(NEXT.number, "broken", "ALTER TABLE runs ADD COLUMN colour VARCHAR; SELECT no_such_column FROM runs")
-    with pytest.raises(StoreError, match="migration .* \\(broken\\) failed"):
+    with pytest.raises(StoreError, match=r"migration .* \(broken\) failed"):
         Store(tmp_path / "s.duckdb", migrations=(*MIGRATIONS, broken)).query("SELECT 1")
     (row,) = Store(tmp_path / "s.duckdb").query("SELECT * FROM runs")
     assert "colour" not in row
@@ -117,7 +122,8 @@ def test_two_processes_migrate_once(tmp_path: Path) -> None:
     """Processes that meet an older store at the same time leave one migrated store and one backup."""
     older(tmp_path / "s.duckdb")
     code = (
-        "import sys; from pathlib import Path; from evalh.store.migrations import MIGRATIONS, Migration; from evalh.store.store import Store\n"
+        "import sys; from pathlib import Path\n"
+        "from evalh.store.migrations import MIGRATIONS, Migration; from evalh.store.store import Store\n"
         f"print(Store(Path(sys.argv[1]), migrations=(*MIGRATIONS, Migration{tuple(NEXT)!r})).query('SELECT colour FROM runs'))\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "s.duckdb")]

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"evalh.config", "evalh.suites", "evalh.providers", "evalh.store", "evalh.interchange", "evalh.systems", "evalh.graded"},
     {"evalh.rows", "evalh.engine", "evalh.prepare", "evalh.tiers", "evalh.pipeline", "evalh.plan", "evalh.gate", "evalh.compare",
      "evalh.release", "evalh.labels", "evalh.summary"},
-    {"evalh.cli", "evalh.report", "evalh.sim", "evalh.demo", "evalh.pytest_plugin", "evalh.pytest_session", "evalh.__main__"},
+    {"evalh.cli", "evalh.report", "evalh.sim", "evalh.demo", "evalh.pytest_plugin", "evalh.pytest_session", "evalh.docs", "evalh.__main__"},
 ]  # fmt: skip
 # The `sim` provider starts the simulator where a suite names a profile; nothing else below the surfaces knows of it.
 DOORS = {("evalh.providers.sim", "evalh.sim")}

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 REASON_CHARS = 500
 TICK_S = 0.05  # how late a time limit may be noticed
+SWITCHES = 100  # an exception sent from another thread arrives at the first of them
 IDLE_TICKS = 40  # the watch ends after two idle seconds, so that a finished run leaves no thread behind
 
 
@@ -53,12 +54,13 @@ class _Watch:
                 self._thread.start()
         return call
 
-    def leave(self, call: int) -> None:
-        """After this no `_TimeUp` is sent to the call; one already sent arrives before this returns."""
+    def leave(self, call: int, arrived: bool) -> None:
+        """After this no `_TimeUp` is sent to the call; one that is on its way arrives before this returns."""
         with self._lock:
             sent = self._calls.pop(call, None) is None
-        while sent:
-            time.sleep(0)
+        if sent and not arrived:
+            for _ in range(SWITCHES):
+                time.sleep(0)
 
     def _run(self) -> None:
         idle = 0
@@ -81,11 +83,15 @@ _watch = _Watch()
 def within(seconds: float, call: Callable[[], T]) -> T:
     """The call's result, or Undecidable once it has run for `seconds` (pure Python code; C code is stopped at its end)."""
     number = _watch.enter(seconds)
+    arrived = False
     try:
         try:
             return call()
+        except _TimeUp:
+            arrived = True
+            raise
         finally:
-            _watch.leave(number)
+            _watch.leave(number, arrived)
     except _TimeUp:
         raise Undecidable(f"not decided within {seconds:g} s") from None
 

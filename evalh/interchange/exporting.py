@@ -85,7 +85,7 @@ def _output(row: Row) -> Row:
     return {
         "item_id": row["item_id"],
         "system": row["system"],
-        "output": None if row["error"] or (row["tool_calls"] and not row["output"]) else row["output"],
+        "output": None if row["error"] else row["output"],
         **_given(
             system_version=row["system_version"],
             family=row["family"],

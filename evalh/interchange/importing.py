@@ -24,6 +24,7 @@ from evalh.interchange.jsonl import (
     numbered_outputs,
 )
 from evalh.interchange.lines import place
+from evalh.store.queries import has_run
 from evalh.store.store import Store
 from evalh.suites.golden import ITEMS, GoldenSet, load_golden
 
@@ -46,7 +47,7 @@ def import_folder(store: Store, folder: Path, run_name: str | None = None) -> di
     if not present:
         what = "holds nothing to import" if folder.is_dir() else "there is no such folder"
         raise InputError(what, where=place(folder), hint=f"expected {ITEMS}, {OUTPUTS}, {JUDGMENTS} or {LABELS}")
-    if store.exists() and store.query("SELECT 1 FROM runs WHERE run_id = ?", [run]):
+    if has_run(store, run):
         raise UsageError(f"the store has a run `{run}` already", where=str(store.path), hint="choose another name with --run")
     facts = _survey(folder, present)
     store.append(_rows(run, folder, facts), new=["runs"])

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from evalh.cli.common import percent
 from evalh.report import words
 from evalh.report.diff import word_diff
 from evalh.report.gather import Row
@@ -38,7 +37,7 @@ class Call(NamedTuple):
     """One reply of a judge: what it was shown first, and what it said of each aspect."""
 
     order: str
-    answers: Sequence[tuple[str, str, str]]  # aspect, answer, tone
+    answers: Sequence[tuple[str, str, str]]  # aspect (empty where it is the only one), answer, tone
     rationale: Text | None
     unscored: str  # why it could not be read
     raw: Text | None
@@ -71,6 +70,7 @@ class Card(NamedTuple):
     tone: str
     route: str
     why: str
+    glance: str  # the beginning of what was answered
     input: Text | None
     reference: Text | None
     answers: Sequence[Answer]
@@ -100,15 +100,21 @@ def text(value: Any, limit: int) -> Text | None:
     return _folded(shown(kept), whole, left_out)
 
 
+def anchor(row: Row) -> str:
+    """The place of an output on the page."""
+    return "item-" + _ANCHOR.sub("-", f"{row['item_id']}-{row['system']}-{row['trial']}")
+
+
 def card(row: Row, limit: int) -> Card:
     """A row of `item_page` as the page shows it."""
     pair = " against ".join(filter(None, (row["system"], row.get("against"))))
     score = row["score"]
     return Card(
-        anchor="item-" + _ANCHOR.sub("-", f"{row['item_id']}-{row['system']}-{row['trial']}"),
+        anchor=anchor(row),
         item_id=row["item_id"], slice=row["slice"] or "all", trial=row["trial"], systems=pair,
-        score="unscored" if score is None else percent(score), tone="warn" if score is None else "bad" if score < 0.5 else "plain",
+        score="unscored" if score is None else words.share(score), tone="warn" if score is None else "bad" if score < 0.5 else "plain",
         route=ROUTES.get(row["route"], row["route"]), why=excerpt(row["why"] or "", 160),
+        glance=excerpt(row["outputs"][0]["output"] or "", 110) if row["outputs"] else "",
         input=text(row["input"], limit), reference=text(row["reference"], limit),
         answers=[_answer(output, limit) for output in row["outputs"]],
         checks=sorted(row["checks"], key=lambda c: c["status"] == "pass"),
@@ -184,7 +190,7 @@ def _call(systems: Sequence[str], repeat: int, aspects: Sequence[Row], limit: in
     rationale = next((a["rationale"] for a in aspects if a["rationale"]), None)
     return Call(
         order=order,
-        answers=[(a["aspect"] or "overall", *_said(a)) for a in aspects if a["status"] != "unscored"],
+        answers=[(a["aspect"] if len(aspects) > 1 else "", *_said(a)) for a in aspects if a["status"] != "unscored"],
         rationale=text(rationale, limit // 2),
         unscored=unread["unscored_reason"] or "its reply could not be read" if unread else "",
         raw=text(first["raw"], limit // 4) if unread and first["raw"] else None,
@@ -194,10 +200,9 @@ def _call(systems: Sequence[str], repeat: int, aspects: Sequence[Row], limit: in
 def _said(row: Row) -> tuple[str, str]:
     """A verdict in words, and its tone."""
     if len(row["systems"]) == 2:
-        place = {"first": "shown first", "second": "shown second"}.get(row["verdict"] or "", "")
-        return ("tie", "plain") if row["winner"] == "tie" else (f"{row['winner']} wins" + (f", {place}" if place else ""), "plain")
+        return ("tie" if row["winner"] == "tie" else f"{row['winner']} wins"), "plain"
     raw = f"{row['raw_score']:g}" if row["raw_score"] is not None else ""
-    score = percent(row["score"], 0) if row["score"] is not None else ""
+    score = words.share(row["score"], 0) if row["score"] is not None else ""
     tone = "bad" if row["score"] is not None and row["score"] < 0.5 else "plain"
     return (f"{raw} ({score})" if raw and score else raw or score or "–"), tone
 
@@ -209,7 +214,7 @@ def _shortly(verdicts: Sequence[Row]) -> str:
     if len(scored[0]["systems"]) == 2:
         return " / ".join(v["winner"] or "–" for v in scored)
     known = [v["score"] for v in scored if v["score"] is not None]
-    return percent(sum(known) / len(known), 0) if known else "–"
+    return words.share(sum(known) / len(known), 0) if known else "–"
 
 
 def _inconsistent(rows: Sequence[Row]) -> bool:

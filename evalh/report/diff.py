@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 LONGEST = 6000  # characters; beyond this nobody reads a marked-up difference
-MOSTLY_THE_SAME = 0.4  # below this share of common words, marks would cover everything and say nothing
+MOSTLY_THE_SAME = 0.5  # below this share of common words, marks would cover everything and say nothing
 
 _WORDS = re.compile(r"\w+|\s+|[^\w\s]")
 
@@ -25,7 +25,7 @@ def word_diff(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
     if max(len(before), len(after)) > LONGEST:
         return [Piece(before, False)], [Piece(after, False)]
     old, new = _WORDS.findall(before), _WORDS.findall(after)
-    if not old or not new or LCSseq.normalized_similarity(old, new) < MOSTLY_THE_SAME:
+    if LCSseq.normalized_similarity(before.split(), after.split()) < MOSTLY_THE_SAME:
         return [Piece(before, False)], [Piece(after, False)]
     left, right = [], []
     for step in LCSseq.opcodes(old, new):

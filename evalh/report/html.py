@@ -68,7 +68,7 @@ def render_run(document: Row, items: Sequence[Row], gate: Row | None = None, bac
 
 def _context(document: Row, items: Sequence[Row], gate: Row | None, background: Background, limit: int) -> dict[str, Any]:
     """What the templates read, section by section in the order of the page."""
-    changes = background.changes
+    changes, (judges, judge_axis) = background.changes, view.judges(document)
     canary = (background.golden or {}).get("canary") or ""
     return {
         "canary": canary,
@@ -83,12 +83,15 @@ def _context(document: Row, items: Sequence[Row], gate: Row | None, background: 
         "change_forest": view.change_forest(changes) if changes and not changes.differences else None,
         "regressions": [cards.regression(a, b, limit) for a, b in changes.pairs] if changes and not changes.differences else [],
         "funnel": view.funnel(document),
-        "quality": view.quality(document, gate),
+        "quality": view.quality(document, view.minimum_of(gate)),
+        "minimum": view.minimum_of(gate),
         "checks": view.checks(document, background),
-        "judges": view.judges(document),
+        "judges": judges,
+        "judge_axis": judge_axis,
         "apart": background.apart,
-        "apart_rows": [(row, cards.says(row)) for row in background.apart.items] if background.apart else [],
+        "apart_rows": [(row, cards.anchor(row), cards.says(row)) for row in background.apart.items] if background.apart else [],
         "items": [cards.card(row, limit) for row in items],
+        "anchors": {cards.anchor(row) for row in items},
         "outputs": sum(document["routes"].values()),
         "strata": view.strata(background),
         "design": background.tasks[0]["design"] if background.tasks else "",

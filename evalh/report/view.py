@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 from markupsafe import Markup
 
-from evalh.cli.common import percent
 from evalh.report import svg, words
 from evalh.report.gather import Background, Changes, Row
 
@@ -96,7 +95,6 @@ class JudgeCard(NamedTuple):
     verdicts: int
     unscored: int
     figures: Sequence[FigureRow]
-    axis: Markup
 
 
 def figure(
@@ -105,7 +103,7 @@ def figure(
 ) -> FigureRow:  # fmt: skip
     """An estimate as a row. Without an interval the row says why."""
     spread = words.spread(estimate, signed=signed) or estimate.get("why") or ""
-    value = words.points(estimate.get("value")) if signed else percent(estimate.get("value"))
+    value = words.points(estimate.get("value")) if signed else words.share(estimate.get("value"))
     n = int(estimate.get("n") or 0)
     chart = svg.interval(estimate, scale, label=f"{name}: {value} {spread}, n {n}", threshold=threshold, passes=passes)
     return FigureRow(name, value, spread, n, chart, note)
@@ -120,9 +118,9 @@ def bands(document: Row, background: Background) -> list[Band]:
     if document["status"] != "finished":
         found.append(Band("warn", f"This run is {document['status']}", "The figures are of the part that was done. Repeat its `evalh run` to finish it."))
     if document["simulated"]:
-        named = ", ".join(j["title"] for j in document["judges"] if j["simulated"]) or "all of them"
+        named = ", ".join(j["judge"] for j in document["judges"] if j["simulated"]) or "these judges"
         found.append(Band("warn", "Simulated judges", f"Verdicts of {named} come from the judge simulator, not from a model: they say nothing about any model."))
-    related = [j["title"] for j in document["judges"] if j["same_family"]]
+    related = [j["judge"] for j in document["judges"] if j["same_family"]]
     if related:
         told = f"{', '.join(related)} shares a lineage with a system that it judged, or may share one; the suite allows it. Such verdicts may favour that system."
         found.append(Band("warn", "Same family, allowed", told))
@@ -149,7 +147,7 @@ def facts(document: Row) -> list[tuple[str, str]]:
 def _systems(rows: Sequence[Row]) -> str:
     named = []
     for row in rows:
-        version = f" {row['system_version']}" if row.get("system_version") else ""
+        version = f" {row['system_version']}" if row.get("system_version") and not row["system"].endswith(row["system_version"]) else ""
         named.append(f"{row['system']}{version}" + (f" ({row['family']})" if row.get("family") else ""))
     return ", ".join(named) or "–"
 
@@ -162,11 +160,12 @@ def keys(document: Row) -> list[tuple[str, str, str]]:
     calls = document["tiers"]["judges"]["skipped"]
     spent = words.money(document["cost_usd"]) if document["cost_is_whole"] else f"≥ {words.money(document['cost_usd'])}"
     interval = words.spread(quality) or quality.get("why") or ""
+    saved = f"≈ {words.money(document['saved_usd'])} saved by tier 1 ({words.count(calls, 'judge call')})" if calls else "tier 1 saved no judge call"
     return [
-        (document["metric"].capitalize(), percent(quality["value"]), f"{interval} · {words.count(quality['n'], 'item')}"),
+        (document["metric"].capitalize(), words.share(quality["value"]), f"{interval} · {words.count(quality['n'], 'item')}"),
         ("Blocked by tier 1", f"{routes.get('blocked', 0)}", f"of {words.count(total, unit)}, counted as failures"),
         ("Unscored", f"{unscored}", f"of {words.count(total, unit)}, never averaged away"),
-        ("Spent", spent, f"≈ {words.money(document['saved_usd'])} saved by tier 1 ({words.count(calls, 'judge call')})"),
+        ("Spent", spent, saved),
     ]
 
 
@@ -182,8 +181,8 @@ def decision(gate: Row | None) -> Decision | None:
     failing, open_ = sum(r.decision == "FAIL" for r in rules), sum(r.decision == "INCONCLUSIVE" for r in rules)
     told = {
         "PASS": "Every rule holds: this version may ship.",
-        "FAIL": f"{words.count(failing, 'rule')} of {len(rules)} {'fails' if failing == 1 else 'fail'}: this version may not ship.",
-        "INCONCLUSIVE": f"{words.count(open_, 'rule')} of {len(rules)} cannot be decided by this evidence. That is not a pass.",
+        "FAIL": f"{failing} of {words.count(len(rules), 'rule')} {'fails' if failing == 1 else 'fail'}: this version may not ship.",
+        "INCONCLUSIVE": f"{open_} of {words.count(len(rules), 'rule')} cannot be decided by this evidence. That is not a pass.",
     }[word]
     if gate["labels_needed"]:
         told += f" About {words.count(gate['labels_needed'], 'more item', 'more items')} would settle it, if the truth is what was seen."
@@ -199,9 +198,9 @@ def _rule(rule: Row) -> RuleRow:
     if signed:
         scale, asks = svg.scale_for([*values, 0.0], lowest=-1.0, least=0.1), f"difference above {words.points(threshold)}"
     elif name == "minimum":
-        scale, asks = svg.scale_for(values), f"{rule['metric']} above {percent(threshold)}"
+        scale, asks = svg.scale_for(values), f"{rule['metric']} above {words.share(threshold)}"
     else:
-        scale, asks = svg.scale_for([*values, 0.0], least=0.1), f"{rule['metric']} at most {percent(threshold)}"
+        scale, asks = svg.scale_for([*values, 0.0], least=0.1), f"{rule['metric']} at most {words.share(threshold)}"
     shown = figure(asks, estimate, scale, threshold=threshold, passes="below" if name == "max_unscored" else "above", signed=signed)
     reasons = [reason.partition(": ")[2] or reason for reason in rule["reasons"]]
     return RuleRow(RULES[name], asks, shown, svg.axis(scale, _tick), rule["decision"], TONES[rule["decision"]], reasons)
@@ -221,7 +220,7 @@ def funnel(document: Row) -> list[Stage]:
     blocked, unscored, lost = routes.get("blocked", 0), routes.get("unscored", 0), routes.get("no_output", 0)
     came, passed, scored = total - lost, total - lost - blocked, total - lost - blocked - unscored
     known = "" if document["cost_is_whole"] else "at least "
-    saved = f"saved ≈ {words.money(document['saved_usd'])}" if blocked and kind != "checks" else ""
+    saved = f"≈ {words.money(document['saved_usd'])} saved" if blocked and kind != "checks" else ""
 
     def row(name: str, does: str, arrived: int, went_on: int, left: Sequence[svg.Part], told: str, cost: str) -> Stage:
         parts = [svg.Part("went on", went_on, "kept"), *left]
@@ -230,7 +229,7 @@ def funnel(document: Row) -> list[Stage]:
 
     judges, checks = tiers["judges"], tiers["checks"]
     stages = [
-        row("Outputs", f"{unit}s of the system", total, came, [svg.Part("no output", lost, "gone")],
+        row("Outputs", "of the two systems" if kind == "pairwise" else "of the system", total, came, [svg.Part("no output", lost, "gone")],
             f"{lost} without an output" if lost else "every item has one", f"{known}{words.money(document['cost_by_tier']['system'])}"),
         row("Tier 1", "checks", came, passed, [svg.Part("blocked", blocked, "bad")],
             f"{blocked} blocked; {words.count(checks['failed'], 'check')} failed, {words.count(checks['errors'], 'error')}", saved or "$0"),
@@ -239,7 +238,7 @@ def funnel(document: Row) -> list[Stage]:
         told = f"{words.count(scored, unit)} scored by checks, {unscored} unscored; no panel"
         stages.append(row("Scored", "by checks", passed, scored, [svg.Part("unscored", unscored, "warn")], told, "–"))
     else:
-        told = f"{scored} scored, {unscored} unscored; {judges['asked']} asked, {judges['cached']} cached, {judges['skipped']} not asked"
+        told = f"{scored} scored, {unscored} unscored; {judges['asked']} asked, {judges['cached']} from earlier calls"
         spent = f"{known}{words.money(document['cost_by_tier']['judges'])}"
         stages.append(row("Tier 2", "judges", passed, scored, [svg.Part("unscored", unscored, "warn")], told, spent))
     queued = tiers["labels"]["queued"]
@@ -248,9 +247,13 @@ def funnel(document: Row) -> list[Stage]:
     return stages
 
 
-def quality(document: Row, gate: Row | None) -> Forest:
+def minimum_of(gate: Row | None) -> float | None:
+    """The minimum that the gate asks for, None where it asks for none."""
+    return next((r["threshold"] for r in gate["rules"] if r["rule"] == "minimum"), None) if gate else None
+
+
+def quality(document: Row, minimum: float | None) -> Forest:
     """The run's score, whole and by slice, on one scale; the gate's minimum as a line."""
-    minimum = next((r["threshold"] for r in gate["rules"] if r["rule"] == "minimum"), None) if gate else None
     named = [("All items", document["quality"])] + [(s["slice"], s["quality"]) for s in document["slices"] if len(document["slices"]) > 1]
     scale = svg.scale_for([e[k] for _, e in named for k in ("value", "low", "high")] + [minimum])
     return Forest([figure(name, e, scale, threshold=minimum) for name, e in named], svg.axis(scale, _tick))
@@ -268,20 +271,20 @@ def checks(document: Row, background: Background) -> list[CheckRow]:
         estimate = row.get("estimate") or {}
         told = words.spread(estimate) or estimate.get("why") or ""
         chart = svg.bar(parts, sum(counts), label=label)
-        found.append(CheckRow(row["check"], row["system"] if several else "", bool(row["blocking"]), *counts, chart, percent(estimate.get("value")), told))
+        found.append(CheckRow(row["check"], row["system"] if several else "", bool(row["blocking"]), *counts, chart, words.share(estimate.get("value")), told))
     return found
 
 
-def judges(document: Row) -> list[JudgeCard]:
-    """Per judge: how it answered, with intervals on one scale from 0 to 1."""
-    return [_judge(judge) for judge in document["judges"]]
-
-
-def _judge(judge: Row) -> JudgeCard:
+def judges(document: Row) -> tuple[list[JudgeCard], Markup]:
+    """Per judge: how it answered, with intervals on one scale from 0 to 100 %; and that scale's axis."""
     scale = svg.Scale(0.0, 1.0, 0.25)
+    return [_judge(judge, scale) for judge in document["judges"]], svg.axis(scale, _tick)
+
+
+def _judge(judge: Row, scale: svg.Scale) -> JudgeCard:
     rows, position = [], judge.get("position")
     if judge.get("mean_score_estimate"):
-        rows.append(figure("Mean score", judge["mean_score_estimate"], scale, note="Over the outputs that reached it, on a scale from 0 to 100 %."))
+        rows.append(figure("Mean score", judge["mean_score_estimate"], scale))
     elif judge.get("mean_score") is not None:
         rows.append(figure("Mean score", {"value": judge["mean_score"], "n": judge["n_verdicts"] - judge["n_unscored"]}, scale))
     if position:
@@ -290,12 +293,10 @@ def _judge(judge: Row) -> JudgeCard:
         rows.append(figure("First share", first, scale, threshold=0.5, note=words.first_share_means(first)))
     loose, strict = judge["agreement"], judge["agreement_strict"]
     if loose.get("value") is not None or strict.get("value") is not None:
-        rows.append(figure("Agreement with labels", loose, scale, note=words.agreement_means(loose, strict)))
-        rows.append(figure("The same, strict", strict, scale, note="Unscored verdicts count as wrong."))
+        rows.append(figure("Agreement with labels", loose, scale))
+        rows.append(figure("Agreement, strict", strict, scale))
     marks = ["simulated"] * bool(judge["simulated"]) + ["same family (allowed)"] * bool(judge["same_family"])
-    return JudgeCard(
-        judge["judge"], judge["prompt"], judge["judge_version"], judge["family"], marks, judge["n_verdicts"], judge["n_unscored"], rows, svg.axis(scale, _tick)
-    )
+    return JudgeCard(judge["judge"], judge["prompt"], judge["judge_version"], judge["family"], marks, judge["n_verdicts"], judge["n_unscored"], rows)
 
 
 # ---- what changed, labels, settings ---------------------------------------------------------------------------------
@@ -320,7 +321,7 @@ def strata(background: Background) -> list[dict[str, Any]]:
     for name, tasks in sorted(found.items()):
         chances = [t["inclusion_probability"] for t in tasks if t["inclusion_probability"] is not None]
         low, high = (min(chances), max(chances)) if chances else (None, None)
-        chance = percent(low) if low == high else f"{percent(low)} – {percent(high)}"
+        chance = words.share(low) if low == high else f"{words.share(low)} – {words.share(high)}"
         rows.append({"stratum": name, "queued": len(tasks), "labelled": sum(t["task_id"] in done for t in tasks), "chance": chance})
     return rows
 

@@ -11,9 +11,14 @@ from evalh.cli.common import dollars, percent
 Figure = Mapping[str, Any]  # an Estimate as a dict
 
 
+def share(value: float | None, digits: int = 1) -> str:
+    """A share in percent, in one piece: `82.1 %` with a space that does not break."""
+    return percent(value, digits).replace(" ", "\u00a0")
+
+
 def points(value: float | None) -> str:
     """A difference of two shares: `−3.1 points`."""
-    return "–" if value is None else f"{_signed(value)} points"
+    return "–" if value is None else f"{_signed(value)}\u00a0points"
 
 
 def spread(estimate: Figure, *, signed: bool = False) -> str:
@@ -28,7 +33,7 @@ def whole(estimate: Figure) -> str:
     """`82.1 % [71.0, 90.3], n 60`, or why it is less than that."""
     if estimate.get("value") is None:
         return f"– ({estimate.get('why') or 'no value'})"
-    given = f"{percent(estimate['value'])} {spread(estimate)}".rstrip()
+    given = f"{share(estimate['value'])} {spread(estimate)}".rstrip()
     told = f"{given}, n {estimate.get('n', 0)}"
     return told if estimate.get("low") is not None else f"{told} ({estimate.get('why') or 'no interval'})"
 
@@ -77,16 +82,6 @@ def consistency_means(estimate: Figure) -> str:
         return "No pair was shown in both orders and read in both."
     same = round(value * n)
     return f"Asked in both orders, it named the same winner for {same} of {count(n, 'pair')}; the other {n - same} count as ties."
-
-
-def agreement_means(loose: Figure, strict: Figure) -> str:
-    """What agreement with labels says, and what the unscored verdicts do to it."""
-    if loose.get("value") is None:
-        return ""
-    told = "How often it says what most labellers said."
-    if strict.get("value") is not None and strict["value"] < loose["value"]:
-        told += f" With its unscored verdicts counted as wrong: {percent(strict['value'])}."
-    return told
 
 
 def _signed(value: float) -> str:

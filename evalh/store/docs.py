@@ -33,10 +33,7 @@ def render() -> str:
     tables = (*TABLES, SCHEMA_MIGRATIONS)
     index = "".join(f"| [{t.name}](#{t.name}) | {t.doc} |\n" for t in tables)
     return (
-        _HEAD.replace("{number}", str(MIGRATIONS[-1].number))
-        + "| table | rows |\n| --- | --- |\n"
-        + index
-        + "".join(map(_section, tables))
+        _HEAD.replace("{number}", str(MIGRATIONS[-1].number)) + "| table | rows |\n| --- | --- |\n" + index + "".join(map(_section, tables))
     )
 
 

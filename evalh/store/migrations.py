@@ -32,7 +32,7 @@ SCHEMA_MIGRATIONS = Table("schema_migrations", "Which migrations this file has b
     Column("name", "VARCHAR", ""),
     Column("at", "TIMESTAMP", "UTC"),
     Column("evalh_version", "VARCHAR", "version of evalh that migrated"),
-))  # fmt: skip — one column a line
+))  # fmt: skip
 
 _FIRST_TABLES = """
 CREATE TABLE schema_migrations (number INTEGER, name VARCHAR, "at" TIMESTAMP, evalh_version VARCHAR, PRIMARY KEY (number));

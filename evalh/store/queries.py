@@ -19,6 +19,11 @@ def decoded(table: str, rows: Iterable[dict[str, Any]]) -> Rows:
     return [{**row, **{n: json.loads(row[n]) for n in json_columns if row.get(n) is not None}} for row in rows]
 
 
+def has_run(store: Store, run: str) -> bool:
+    """Whether the store holds a run of exactly this name."""
+    return store.exists() and bool(store.query("SELECT 1 FROM runs WHERE run_id = ?", [run]))
+
+
 def run_settings(store: Store, run: str) -> dict[str, Any]:
     """The settings of a run by its exact name: the suite as it was run, with its rubric. UsageError where there is none."""
     rows = store.query("SELECT settings FROM runs WHERE run_id = ?", [run])

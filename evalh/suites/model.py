@@ -58,7 +58,7 @@ class Model(System):
     template: str = Field(default="{input}", description="the user message; {input} stands for the item's input")
     base_url: str | None = None
     api_key_env: str | None = None
-    api: Literal["chat", "responses"] | None = None
+    api: Literal["chat", "responses", "anthropic"] | None = Field(default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client")
     temperature: float | None = None
     max_tokens: int = 1024
     timeout_s: float = 60.0
@@ -120,7 +120,7 @@ class Judge(Part):
     prompt: str | None = Field(default=None, description="replay: only verdicts recorded under this prompt")
     base_url: str | None = None
     api_key_env: str | None = None
-    api: Literal["chat", "responses"] | None = None
+    api: Literal["chat", "responses", "anthropic"] | None = Field(default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client")
     temperature: float | None = None
     max_tokens: int = 1024
     timeout_s: float = 60.0

@@ -1,0 +1,161 @@
+"""What a run came to, for a terminal: the score first, then where the outputs went, the checks, the judges, what to do next.
+
+Reads at 80 columns, without colour, in a file and in the log of a CI job: marks are words, never colours alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from evalh.cli.common import console, interval, percent, printable
+from evalh.report.words import count, money, unit
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+NAME = 12  # columns of the names on the left
+CHECKS = 6  # named one by one; those that held everywhere are only counted
+WIDTH = 80
+
+
+def print_run(document: Mapping[str, Any]) -> None:
+    """Print the summary of a run: `document` is what `summary.run_document` makes."""
+    out = console()
+    for block in (_head, _quality, _tiers, _checks, _judges, _next):
+        lines = block(document)
+        for line in lines:
+            out.print(line, soft_wrap=True)
+        if lines and block is not _next:
+            out.print()
+
+
+def _head(document: Mapping[str, Any]) -> list[Text]:
+    """What was run on what, and what makes its figures less than they seem."""
+    systems = {role: [s["system"] for s in document["systems"] if s["role"] == role] for role in ("system", "against")}
+    golden = document["golden"]
+    parts = [f"suite {document['suite']}", f"system {', '.join(systems['system'])}" if systems["system"] else ""]
+    parts += [f"against {', '.join(systems['against'])}"] if systems["against"] else []
+    parts += [f"golden set {golden['name']} {golden['version'] or ''}".rstrip()] if golden["name"] else []
+    lines = [_text((document["run"], "bold"), f"  {document['status']}"), *_wrapped(", ".join(filter(None, parts)))]
+    if document["simulated"]:
+        named = ", ".join(j["judge"] for j in document["judges"] if j["simulated"])
+        lines += _wrapped(f"SIMULATED JUDGES{f' ({named})' if named else ''}: their verdicts say nothing about any model.", "bold")
+    related = ", ".join(j["judge"] for j in document["judges"] if j["same_family"])
+    if related:
+        lines += _wrapped(f"SAME FAMILY (allowed): {related} may favour a system that it judged.", "bold")
+    return lines
+
+
+def _quality(document: Mapping[str, Any]) -> list[Text]:
+    """The score with its interval, whole and by slice. Never called a pass rate: no label calibrates it."""
+    quality, slices = document["quality"], document["slices"]
+    width = max([NAME, len(document["metric"]), *(len(s["slice"]) + 2 for s in slices)])
+    lines = [_text((f"{document['metric'].ljust(width)}  {_whole(quality)}", "bold"))]
+    if len(slices) > 1:
+        lines += [_text(f"  {s['slice']}".ljust(width) + f"  {_whole(s['quality'])}") for s in slices]
+    return lines
+
+
+def _tiers(document: Mapping[str, Any]) -> list[Text]:
+    """Where the outputs went, tier by tier, with the money spent and saved."""
+    routes, tiers, noun = document["routes"], document["tiers"], unit(document["kind"])
+    total, spent = sum(routes.values()), document["cost_by_tier"]
+    blocked, unscored, lost = routes.get("blocked", 0), routes.get("unscored", 0), routes.get("no_output", 0)
+    scored = total - blocked - unscored - lost
+    least = "" if document["cost_is_whole"] else ">= "
+    saved = f"saved about {money(document['saved_usd'])} ({count(tiers['judges']['skipped'], 'judge call')})" if tiers["judges"]["skipped"] else ""
+    made = f"{total}" + (f", {lost} without an output" if lost else "")
+    rows = [(f"{noun}s", made, f"spent {least}{money(spent['system'])}"), ("tier 1", f"{blocked} blocked by checks", saved)]
+    if document["kind"] == "checks":
+        rows.append(("no panel", f"{scored} scored by checks, {unscored} unscored", ""))
+    else:
+        rows.append(("tier 2", f"{scored} judged, {unscored} unscored", f"spent {least}{money(spent['judges'])}"))
+    queued = tiers["labels"]["queued"]
+    rows.append(("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", ""))
+    return [_text(f"{name:<{NAME}}  {told:<30}  {cost}".rstrip()) for name, told, cost in rows]
+
+
+def _checks(document: Mapping[str, Any]) -> list[Text]:
+    """Per check: passed, failed, errors; the ones with failures or errors first."""
+    rows = document["checks"]
+    if not rows:
+        return []
+    troubled = [r for r in rows if r["failed"] or r["errors"]]
+    shown = (rows if len(rows) <= CHECKS else troubled)[:CHECKS]
+    width = min(40, max([NAME, *(len(printable(r["check"])) + 2 for r in shown)]))
+    lines = [_text(f"{'checks':<{width}}  passed  failed  errors")] if shown else []
+    for row in shown:
+        name = _short("  " + printable(row["check"]), width)
+        style = "" if not (row["failed"] or row["errors"]) else "red" if row["blocking"] else "yellow"
+        told = f"{name:<{width}}  {row['passed']:>6}  {row['failed']:>6}  {row['errors']:>6}" + ("  blocking" if row["blocking"] else "")
+        lines.append(_text((told, style)))
+    held, unnamed = len(rows) - len(troubled), len(rows) - len(shown)
+    if unnamed:
+        clean = min(unnamed, held)
+        told = ", ".join(filter(None, (f"{clean} held everywhere" if clean else "", f"{unnamed - clean} did not" if unnamed > clean else "")))
+        lines.append(_text(f"  {count(unnamed, 'other check' if shown else 'check')}: {told}"))
+    return lines
+
+
+def _judges(document: Mapping[str, Any]) -> list[Text]:
+    """Per judge two or three lines: who it is and how much it said, its figures, its agreement with people."""
+    lines = [_text("judges")] if document["judges"] else []
+    for judge in document["judges"]:
+        marks = [f"family {judge['family']}"] if judge["family"] else ["family unknown"]
+        marks += ["SIMULATED"] * bool(judge["simulated"]) + ["SAME FAMILY (allowed)"] * bool(judge["same_family"])
+        counted = f"{count(judge['n_verdicts'], 'verdict')}, {judge['n_unscored']} unscored"
+        lines += _wrapped(f"{judge['judge']}: {counted}; {', '.join(marks)}", indent=2)
+        lines += [line for figure in _figures(judge) for line in _wrapped(figure, indent=4)]
+    return lines
+
+
+def _figures(judge: Mapping[str, Any]) -> list[str]:
+    """The figures of one judge as lines."""
+    lines, position = [], judge.get("position")
+    if position:
+        both, first = position["consistency_estimate"], position["first_share_estimate"]
+        lines.append(f"consistency {interval(both)}, n {both['n']}; first share {interval(first)}")
+    elif judge.get("mean_score_estimate"):
+        lines.append(f"mean score {_whole(judge['mean_score_estimate'])}")
+    elif judge.get("mean_score") is not None:
+        lines.append(f"mean score {percent(judge['mean_score'])}")
+    loose, strict = judge["agreement"], judge["agreement_strict"]
+    if strict["value"] is not None:
+        lines.append(f"agreement with labels {_whole(loose)}; strict {interval(strict)}")
+    return lines
+
+
+def _next(document: Mapping[str, Any]) -> list[Text]:
+    """Where it is kept, and what to do now."""
+    run = quote(document["run"])
+    todo = [f"evalh gate {run}", f"evalh report {run} --html report.html"]
+    todo += [f"evalh label export tasks.jsonl --run {run}"] if document["tiers"]["labels"]["queued"] else []
+    if document["status"] != "finished":
+        todo = ["repeat the command to finish this run"]
+    return [_text(f"{name:<{NAME}}  {told}") for name, told in [("store", document["store"]), *zip(("next", "", ""), todo, strict=False)]]
+
+
+def _whole(estimate: Mapping[str, Any]) -> str:
+    """An estimate with its n."""
+    return interval(estimate) + (f", n {estimate['n']}" if estimate.get("value") is not None else "")
+
+
+def _text(*parts: str | tuple[str, str]) -> Text:
+    """A line; nothing in it steers the terminal or is read as markup."""
+    from rich.text import Text
+
+    return Text.assemble(*(printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts))
+
+
+def _wrapped(line: str, style: str = "", indent: int = 0) -> Sequence[Text]:
+    """A sentence in lines of at most 80 columns, the following ones a little further in; words are not broken."""
+    from textwrap import wrap
+
+    first, later = " " * indent, " " * (indent + 2)
+    return [_text((part, style)) for part in wrap(line, WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)]
+
+
+def _short(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
