@@ -23,8 +23,8 @@ class ProviderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_url: str | None = None
-    api_key_env: str | None = None
+    base_url: str | None = Field(default=None, description="where its models are asked, unless a suite says otherwise")
+    api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
     in_flight: int | None = Field(default=None, ge=1, description="calls of this provider at one time")
 
 
@@ -33,11 +33,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    store: str | None = None
+    store: str | None = Field(default=None, description="the store, relative to the project's root; `.evalh/evalh.duckdb` where not given")
     in_flight: int = Field(default=32, ge=1, le=1000, description="model calls at one time")
     families: dict[str, dict[str, Any]] = Field(default_factory=dict, description="families to add to families.toml, or to replace there")
     prices: dict[str, dict[str, Any]] = Field(default_factory=dict, description="`provider:model` → {input, output, as_of}, USD per million tokens")
-    providers: dict[str, ProviderConfig] = Field(default_factory=dict)
+    providers: dict[str, ProviderConfig] = Field(default_factory=dict, description="settings of providers, by name")
 
     root: Path = Field(default=Path(), description="the project's root; found, not written")
     file: str | None = Field(default=None, description="the file these settings came from; found, not written")
@@ -55,12 +55,13 @@ def project_root(start: Path) -> Path:
 def load_config(start: Path | None = None) -> Config:
     """The settings that hold in a folder. Raises InputError naming the file and the field."""
     root = project_root(start or Path.cwd())
-    for name, pick in (("evalh.toml", lambda data: data), ("pyproject.toml", lambda data: data.get("tool", {}).get("evalh"))):
+    for name in ("evalh.toml", "pyproject.toml"):
         path = root / name
         if not path.is_file():
             continue
         try:
-            data = pick(tomllib.loads(path.read_text(encoding="utf-8")))
+            whole = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = whole if name == "evalh.toml" else whole.get("tool", {}).get("evalh")
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"not TOML: {error}", where=name) from None
         if data is None:

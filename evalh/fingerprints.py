@@ -19,9 +19,14 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
+def _bytes(value: Any) -> bytes:
+    """Model output may hold half of a surrogate pair, which plain UTF-8 refuses."""
+    return canonical(value).encode("utf-8", "surrogatepass")
+
+
 def content_hash(*parts: Any) -> str:
     """The first 16 hex digits of SHA-256 over the parts in canonical JSON."""
-    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:HASH_LENGTH]
+    return hashlib.sha256(_bytes(parts)).hexdigest()[:HASH_LENGTH]
 
 
 def file_hash(data: bytes) -> str:
@@ -36,4 +41,4 @@ def item_hash(input_: Any, reference: Any) -> str:
 
 def derived_seed(*parts: Any) -> int:
     """A 63-bit seed from names, so that no random choice depends on the order in which work finishes."""
-    return int(hashlib.sha256(canonical(parts).encode()).hexdigest()[:16], 16) >> 1
+    return int(hashlib.sha256(_bytes(parts)).hexdigest()[:16], 16) >> 1

@@ -19,10 +19,11 @@ from evalh import __version__
 from evalh.engine import BudgetReached, Engine, Line, Spending, check_prices
 from evalh.errors import EvalhError, StoreBusy, UsageError
 from evalh.fingerprints import content_hash
+from evalh.interchange.importing import golden_rows
 from evalh.judging.parsing import PARSER_VERSION
 from evalh.prepare import Prepared, SystemSide, open_line
 from evalh.records import CheckResult, Item, Output
-from evalh.rows import check_row, frozen_rows, item_row, label_row, now
+from evalh.rows import check_row, frozen_rows, label_row, now
 from evalh.sampling import Unit, draw
 from evalh.store.journal import Journal
 from evalh.store.runs import checks_of, known_calls, outputs_of, unfinished_run
@@ -131,7 +132,7 @@ async def _run_items(
         prepared=prepared, engine=engine, lines=lines,
         stored_outputs=given if given is not None else (outputs_of(store, engine.run_id) if outcome.resumed else {}),
         stored_checks=checks_of(store, engine.run_id) if outcome.resumed else {},
-        answer=sources["system"].answer, answer_against=sources["against"].answer if "against" in sources else None, run_tests=not options.leave_open,
+        answer=sources["system"].answer, answer_against=sources["against"].answer if "against" in sources else None, rejudging=given is not None, run_tests=not options.leave_open,
     )  # fmt: skip
     folding = asyncio.create_task(_fold_now_and_then(journal))
     try:
@@ -189,7 +190,7 @@ def finish(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
         journal.append("label_tasks", {
             "task_id": content_hash("task", outcome.run_id, task.unit_id), "run_id": outcome.run_id, "item_id": settled.item.item_id,
             "system": settled.output.system, "against": settled.against.system if settled.against else "", "trial": settled.output.trial,
-            "output_hash": settled.output.output_hash, "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None,
+            "output_hash": settled.output.output_hash, "rubric_hash": prepared.label_rubric.rubric_hash if prepared.label_rubric else None,
             "inclusion_probability": task.inclusion_probability, "stratum": task.stratum, "design": task.design, "seed": task.seed,
             "position": task.position, "at": now(),
         })  # fmt: skip
@@ -250,12 +251,9 @@ def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOp
         "simulated": any(s.target.provider == "sim" for s in prepared.seats), "allow_same_family": any(s.same_family for s in prepared.seats),
         "evalh_version": __version__, "settings": prepared.settings, "started_at": now(),
     })  # fmt: skip
-    journal.append("golden_sets", {
-        "golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash, "canary": golden.canary,
-        "licence": golden.licence, "slices": golden.slices, "locked": golden.locked, "first_seen": now(),
-    })  # fmt: skip
-    for item in prepared.items:
-        journal.append("items", item_row(item, golden.name, golden.version, golden.golden_hash))
+    for table, found in golden_rows(golden, datetime.now(UTC).replace(tzinfo=None)).items():
+        for row in found:
+            journal.append(table, row)
     for side in _sides(prepared):
         for name in side.names:
             journal.append("systems", {

@@ -76,6 +76,7 @@ class Prepared:
     system: SystemSide
     against: SystemSide | None
     families: Families
+    label_rubric: Rubric | None  # what people answer: the panel's rubric, or the one that `sampling` names
     labels: list[Label]
     frozen: FrozenSet | None
 
@@ -102,6 +103,7 @@ class Prepared:
         return {
             **self.suite.model_dump(mode="json", fallback=_callable_name),
             "rubric": self.rubric.model_dump(mode="json") if self.rubric else None,
+            "label_rubric": self.label_rubric.model_dump(mode="json") if self.label_rubric else None,
             "tests": [t.name for t in self.suite.tests],
             "seed": self.seed,
             "items": [i.item_id for i in self.items] if len(self.items) < len(self.golden.items) else "all",
@@ -138,7 +140,7 @@ def prepare(suite: Suite, config: Config, *, limit: int | None = None, select: S
     seats = _seats(suite.panel, rubric, [s for s in (system, against) if s is not None], families, config, resolve) if suite.panel else []
     return Prepared(
         suite=suite, config=config, resolve=resolve, golden=golden, items=items, checks=compile_checks(suite.checks, resolve), rubric=rubric,
-        panel=suite.panel, seats=seats, system=system, against=against, families=families,
+        panel=suite.panel, seats=seats, system=system, against=against, families=families, label_rubric=_label_rubric(suite, rubric, resolve),
         labels=list(read_labels(resolve(suite.labels))) if suite.labels else [],
         frozen=load_frozen(resolve(suite.frozen)) if suite.frozen else None,
     )  # fmt: skip
@@ -209,6 +211,20 @@ def _target(provider: str, model: str, spec: Model | Judge, base_url: str | None
 def _family_name(families: Families, ref: str) -> str | None:
     found = families.find(ref)
     return found.name if found else None
+
+
+def _label_rubric(suite: Suite, rubric: Rubric | None, resolve: Resolver) -> Rubric | None:
+    """What people answer. Judges and people have one rubric; a suite without a panel names it under `sampling`."""
+    if suite.sampling is None:
+        return None
+    own = load_rubric(suite.sampling.rubric, resolve) if suite.sampling.rubric is not None else rubric
+    if own is None:
+        raise InputError("people need a rubric to label by", where="sampling", hint="add `rubric` to it, or a panel that has one")
+    if rubric is not None and own != rubric:
+        raise InputError("the panel has another rubric", where="sampling.rubric", hint="judges and people answer one: leave this one out")
+    if rubric is None and own.kind == "pairwise":
+        raise InputError("a pairwise rubric needs a panel", where="sampling.rubric", hint="without one, people score single outputs")
+    return own
 
 
 def _check_shape(suite: Suite, rubric: Rubric | None, system: SystemSide, against: SystemSide | None) -> None:

@@ -84,7 +84,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if pending is None or (report.when != "call" and report.passed):
         return report
     mine = _sessions(item.config).by_key[pending.key]
-    report.evalh = mine.result_of(item, report)  # type: ignore[attr-defined]  # travels to the xdist controller with the report
+    report.evalh = mine.result_of(pending.item_id, getattr(item, "originalname", None), report)  # type: ignore[attr-defined]  # travels to the xdist controller with the report
     if report.failed and isinstance(item, pytest.Function) and mine.fetched:
         report.sections.append(("evalh", mine.describe(pending.item_id)))
     return report

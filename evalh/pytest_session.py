@@ -111,12 +111,11 @@ class SuiteSession:
             lines.append(f"  {v.judge} {v.aspect}{order}: {'unscored: ' if v.status == 'unscored' else ''}{said}" + (f" — {v.rationale}" if v.rationale else ""))
         return "\n".join(_plain(line) for line in lines)
 
-    def result_of(self, item: pytest.Item, report: pytest.TestReport) -> dict[str, Any]:
+    def result_of(self, item_id: str, test: str | None, report: pytest.TestReport) -> dict[str, Any]:
         """What the end of the session needs to know of one test, in plain types."""
-        name = getattr(item, "originalname", None)
         return {
             "path": str(self.path), "suite": self.suite.name, "run": self.outcome.run_id if self.outcome else None,
-            "test": name, "item": getattr(_pending_of(item), "item_id", None), "outcome": report.outcome,
+            "test": test, "item": item_id, "outcome": report.outcome,
             "reason": _reason(report) if report.failed else "", "shared": str(self.shared_file(self.shared)) if self.shared else None,
         }  # fmt: skip
 
@@ -225,12 +224,6 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _pending_of(item: pytest.Item) -> Any:
-    from evalh.pytest_plugin import _pending
-
-    return _pending(item)
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -17,16 +17,6 @@ def now() -> str:
     return datetime.now(UTC).replace(tzinfo=None).isoformat()
 
 
-def item_row(item: Item, golden: str, version: str, golden_hash: str) -> dict[str, Any]:
-    return {
-        "golden": golden,
-        "golden_version": version,
-        "golden_hash": golden_hash,
-        "item_hash": item.item_hash,
-        **item.model_dump(mode="json"),
-    }
-
-
 def output_row(run_id: str, item: Item, output: Output) -> dict[str, Any]:
     data = output.model_dump(mode="json")
     text = data.pop("text")

@@ -31,6 +31,7 @@ def run_document(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "
         "systems": systems_of(store, run_id),
         "simulated": bool(run["simulated"]),
         "allow_same_family": bool(run["allow_same_family"]),
+        "gated": bool((run.get("settings") or {}).get("gate")),
         "seed": run["seed"],
         "started_at": run["started_at"],
         "tiers": {
@@ -55,7 +56,9 @@ def run_document(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "
         "metric": metric_name(run["kind"]),
         "slices": [{"slice": name, "quality": quality(rows, run["kind"], seed)} for name, rows in _by_slice(scores).items()],
         "checks": check_table(store, run_id),
-        "judges": judge_figures(verdicts_of(store, run_id), labels_of(store, run_id), seed=seed, unscored=unscored),
+        "judges": judge_figures(
+            verdicts_of(store, run_id), labels_of(store, run_id), seed=seed, unscored=unscored, groups={s.item_id: s.group for s in scores}
+        ),
         "unscored_rule": unscored,
         "store": str(store.path),
     }
@@ -76,15 +79,23 @@ def quality(scores: Sequence[ItemScore], kind: str, seed: int) -> dict[str, Any]
 
 
 def judge_figures(
-    verdicts: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]], *, seed: int, unscored: Unscored = "exclude"
-) -> list[dict[str, Any]]:
-    """Per judge (judge, version, prompt): counts, agreement with the label consensus, and in pairs consistency and first share."""
+    verdicts: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]], *, seed: int, unscored: Unscored = "exclude",
+    groups: Mapping[str, str | None] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Per judge (judge, version, prompt): counts, agreement with the label consensus, and in pairs consistency and first share.
+
+    For single outputs the mean score; `groups` (item → group) are its clusters.
+    """
     settled = consensus(LabelRow(_key(row), tuple(row["systems"]), row["annotator"], _answer(row)) for row in labels)
     by_judge: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in verdicts:
         by_judge.setdefault((row["judge"], row["prompt"]), []).append(row)
     labelled_aspects = {row["aspect"] for row in labels}
-    return [_figures(name, rows, settled, labelled_aspects, seed, unscored) for name, rows in sorted(by_judge.items())]
+    figures = [_figures(name, rows, settled, labelled_aspects, seed, unscored) for name, rows in sorted(by_judge.items())]
+    for made, (_, rows) in zip(figures, sorted(by_judge.items()), strict=True):
+        if rows[0]["kind"] == "pointwise":
+            made["mean_score_estimate"] = _mean_score(rows, groups or {}, seed)
+    return figures
 
 
 def _figures(
@@ -115,6 +126,12 @@ def _figures(
         scored = [r["score"] for r in rows if r["score"] is not None]
         figures["mean_score"] = sum(scored) / len(scored) if scored else None
     return figures
+
+
+def _mean_score(rows: Sequence[Mapping[str, Any]], groups: Mapping[str, str | None], seed: int) -> dict[str, Any]:
+    """The mean score of a judge over the outputs that reached it; an unscored verdict widens the interval."""
+    scores = [ItemScore(r["item_id"], "all", groups.get(r["item_id"]), r["score"], "judged") for r in rows]
+    return mean_of(list(fold(scores).values()), seed=seed).estimate.model_dump()
 
 
 def _position(rows: Sequence[VerdictRow], seed: int, unscored: Unscored) -> dict[str, Any] | None:

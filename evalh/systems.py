@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalh.errors import InputError
+from evalh.errors import InputError, ProviderError, ProviderUnusable
 from evalh.interchange.jsonl import read_outputs
 from evalh.providers.base import Reply, Request
 from evalh.records import Item, Message, Output, ToolCall
@@ -74,15 +74,16 @@ class FunctionSource:
         self.function = _imported(spec.function) if isinstance(spec.function, str) else spec.function
         self.spec, self.name = spec, name
         wants = [p for p in inspect.signature(self.function).parameters.values() if p.default is p.empty]
-        self.pick = (lambda item: item) if wants and wants[0].name == "item" else (lambda item: item.input)
+        self.wants_item = bool(wants) and wants[0].name == "item"
 
     async def answer(self, item: Item) -> list[Output]:
         start = time.perf_counter()
+        given = item if self.wants_item else item.input
         try:
             if inspect.iscoroutinefunction(self.function):
-                value = await self.function(self.pick(item))
+                value = await self.function(given)
             else:
-                value = await asyncio.to_thread(self.function, self.pick(item))
+                value = await asyncio.to_thread(self.function, given)
             output = as_output(value, item, self.name)
         except Exception as error:  # the system under test failed: that is a result
             output = Output(item_id=item.item_id, system=self.name, error=f"{type(error).__name__}: {error}"[:500])
@@ -111,7 +112,12 @@ class ModelSource:
         return Request(messages=tuple(messages))
 
     async def answer(self, item: Item) -> list[Output]:
-        reply, cost, latency = await self.ask(self.request(item), item.item_id)
+        try:
+            reply, cost, latency = await self.ask(self.request(item), item.item_id)
+        except ProviderUnusable:
+            raise
+        except ProviderError as error:
+            return [_stamped(Output(item_id=item.item_id, system=self.name, error=str(error)[:500]), self.spec, 0.0)]
         output = Output(
             item_id=item.item_id, system=self.name, text=reply.text, tool_calls=list(reply.tool_calls), cost_usd=cost,
             tokens=(reply.tokens_in or 0) + (reply.tokens_out or 0), meta={"finish_reason": reply.finish_reason, "reported_version": reply.version},

@@ -16,7 +16,7 @@ from evalh.graded import GradedOutput
 from evalh.judging.panel import PanelScore, combine
 from evalh.judging.parsing import Read, Unread, read_reply
 from evalh.judging.presentation import Presentation, orders, present
-from evalh.prepare import JudgeSeat, Prepared
+from evalh.prepare import JudgeSeat, Prepared, SystemSide
 from evalh.providers.base import Presented, Request
 from evalh.records import CheckResult, Item, Output, Verdict
 from evalh.rows import check_row, output_row, verdict_row
@@ -63,6 +63,7 @@ class Road:
     stored_checks: Mapping[tuple[str, str, int], Sequence[CheckResult]]
     answer: Callable[[Item], Any]  # the system's outputs for an item
     answer_against: Callable[[Item], Any] | None
+    rejudging: bool  # `stored_outputs` are those of another run, and nothing is generated
     run_tests: bool  # run the suite's test functions here; pytest runs them itself
 
     @property
@@ -82,12 +83,19 @@ async def travel(road: Road, item: Item) -> list[Settled]:
 
 
 async def _outputs(road: Road, item: Item) -> list[Output]:
-    stored = road.stored_outputs.get(item.item_id)
-    if stored:
-        return list(stored)
-    outputs = list(await road.answer(item))
-    if road.answer_against is not None:
-        outputs = outputs[:1] + list(await road.answer_against(item))[:1]
+    """The outputs of the system, then that of the other system of a pair. What is stored is not asked for again."""
+    own = await _side(road, item, road.prepared.system, road.answer)
+    if road.answer_against is None or road.prepared.against is None:
+        return own
+    return own[:1] + (await _side(road, item, road.prepared.against, road.answer_against))[:1]
+
+
+async def _side(road: Road, item: Item, side: SystemSide, answer: Callable[[Item], Any]) -> list[Output]:
+    stored = [o for o in road.stored_outputs.get(item.item_id, ()) if o.system in side.names]
+    if road.rejudging or (stored and side.recorded is None):
+        outputs = stored
+    else:  # recorded outputs cost nothing; what an interrupted run stored of them may be a part
+        outputs = list(await answer(item))
     for output in outputs:
         road.engine.write("outputs", output_row(road.run_id, item, output))
     return outputs
@@ -107,8 +115,8 @@ async def _settle(road: Road, item: Item, unit: tuple[Output, ...]) -> Settled:
     if any(blocked):
         score, why = _blocked_score(blocked)
         settled = _ended(item, output, against, "blocked", score, why, checks)
-        calls, usd = _saved(road, item, unit)
-        return _finished(road, settled._replace(skipped_calls=calls, skipped_usd=usd))
+        saved, usd = _saved(road, item, unit)
+        return _finished(road, settled._replace(skipped_calls=saved, skipped_usd=usd))
     if road.prepared.rubric is None:
         return _finished(road, _ended(item, output, None, "checked", None, None, checks))
     try:

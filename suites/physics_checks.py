@@ -13,9 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evalh import Item, Output
+
 GRAVITY_TOLERANCE = 0.04  # relative; v1's noise moves the estimate by about 0.01
 BUOYANT_TOLERANCE = 0.06  # relative; drag has to be told apart from gravity, so the estimate is looser
 VISCOSITY_TOLERANCE = 0.10  # relative
+
+
+def obeys_physics(output: Output, item: Item) -> tuple[bool, str]:
+    """The check: every quantity is within its tolerance. The reason shows what was measured, and what is true."""
+    try:
+        found = deviations(json.loads(output.text), item.reference)
+    except (ValueError, KeyError, TypeError) as error:
+        return False, f"is no trajectory: {type(error).__name__}: {error}"
+    reason = ", ".join(f"{name} {measured:.4g} ({true:.4g})" for name, (measured, true, _) in found.items())
+    return all(abs(measured / true - 1) <= allowed for measured, true, allowed in found.values()), f"measured (true): {reason}"
 
 
 def fall_acceleration(t: ArrayLike, height: ArrayLike) -> float:

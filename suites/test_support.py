@@ -1,8 +1,8 @@
 """Answers to customers from a shop's terms: checks, a faithfulness panel, labels, a gate. Start reading here.
 
-    evalh plan suites/test_support.py      what it would ask and cost, without asking
-    evalh run suites/test_support.py       the whole road
-    pytest suites/test_support.py          the same, one pytest test per item
+evalh plan suites/test_support.py      what it would ask and cost, without asking
+evalh run suites/test_support.py       the whole road
+pytest suites/test_support.py          the same, one pytest test per item
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from rapidfuzz import fuzz
 
+from evalh.checks.apply import apply_checks
+from evalh.checks.base import Subject
 from evalh.config import load_config
 from evalh.interchange.jsonl import read_outputs
 from evalh.interchange.lines import read_canary, read_objects
@@ -41,8 +44,12 @@ FAULTS = {
     "extraction": {"date-format": 8, "currency": 7, "dropped-line": 8, "prose": 5, "total-text": 1, "summary": 3},
     "physics": {"weak-gravity": 18, "no-drag": 18},
 }
-V1_FAULTS = {"support": 4, "extraction": 4, "physics": 0}
-SEEN_BY_CHECKS = {"too-long", "no-citation", "promise-word", "refusal", "date-format", "currency", "dropped-line", "prose", "total-text", "weak-gravity", "no-drag"}
+V1_FAULTS = {"support": 4, "extraction": 3, "physics": 0}
+# a program sees these …
+SEEN_BY_CHECKS = {"too-long", "no-citation", "promise-word", "refusal", "weak-gravity", "no-drag"}
+SEEN_BY_CHECKS |= {"date-format", "currency", "dropped-line", "prose", "total-text"}
+# … and a careful reader these; what is wrong with an output of v1 is a sentence, and always for readers
+SEEN_BY_READERS = {"invented-promise", "wrong-number", "promise-word", "refusal", "summary"}
 
 
 @cache
@@ -80,7 +87,7 @@ def test_golden_set_is_locked_and_half_fresh(name: str) -> None:
 def test_items_stand_in_random_order(name: str) -> None:
     """Items stand in a random order with the slices mixed, so that order tells nothing and its memory can be tested."""
     items = golden(name).items
-    changes = sum(a.slice != b.slice for a, b in zip(items, items[1:], strict=False))
+    changes = sum(a.slice != b.slice for a, b in pairwise(items))
     assert [i.item_id for i in items] != sorted(i.item_id for i in items)
     assert changes > len(items) / 4
 
@@ -154,8 +161,8 @@ def test_faults_are_those_that_are_documented(name: str) -> None:
     for version in ("v1", "v2"):
         for output in outputs(name, version).values():
             fault = output.meta.get("known_fault")
-            bad_to_a_reader = fault is not None and fault not in SEEN_BY_CHECKS | {"too-long", "no-citation"} or fault in ("promise-word", "refusal")
-            assert (quality[output.text] < 0.5) == bad_to_a_reader, output.item_id
+            bad = fault in SEEN_BY_READERS if version == "v2" else fault is not None
+            assert (quality[output.text] < 0.5) == bad, output.item_id
 
 
 def test_support_shows_clauses_as_the_policy_has_them() -> None:
@@ -198,9 +205,6 @@ def test_schema_is_a_schema(path: Path) -> None:
 def test_checks_find_what_is_known(name: str) -> None:
     """The suite's checks pass all of v1 and block exactly the outputs of v2 whose fault a program can see."""
     prepared = prepare(suite(name), load_config(ROOT))
-    from evalh.checks.apply import apply_checks
-    from evalh.checks.base import Subject
-
     for version in ("v1", "v2"):
         for item in prepared.items:
             output = outputs(name, version)[item.item_id]
@@ -238,6 +242,16 @@ def test_the_gate_ships_v1_and_refuses_v2(name: str, tmp_path: Path) -> None:
     assert refused.difference is not None
     assert refused.difference.high is not None
     assert refused.difference.high < -0.25
+
+
+def test_the_judge_of_appearance_passes_what_the_check_refuses(tmp_path: Path) -> None:
+    """With the physics check not blocking, the judge finds every trajectory of v2 plausible, and half of them are wrong."""
+    shipped = suite("physics")
+    shipped.checks = [c.model_copy(update={"blocking": False}) for c in shipped.checks]
+    prepared = prepare(shipped, load_config(ROOT), outputs="golden/physics/outputs/v2.jsonl")
+    settled = run(prepared, Store(tmp_path / "evalh.duckdb"), RunOptions()).settled
+    assert sum(s.score == 1.0 for s in settled) == 72
+    assert sum(any(c.status == "fail" for c in s.checks) for s in settled) == 36
 
 
 def test_pairs_are_judged_in_both_orders_and_v2_is_refused(tmp_path: Path) -> None:

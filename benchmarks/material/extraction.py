@@ -95,7 +95,7 @@ def _note(entry: dict[str, Any]) -> str:
 
 
 def _email(entry: dict[str, Any]) -> str:
-    return entry["party"].lower().replace(" ", ".") + "@letters.example"
+    return str(entry["party"]).lower().replace(" ", ".") + "@letters.example"
 
 
 def _frozen_record(entry: dict[str, Any]) -> str:
@@ -104,7 +104,7 @@ def _frozen_record(entry: dict[str, Any]) -> str:
 
 
 def _score(entry: dict[str, Any]) -> float:
-    return round((entry["level"] - 1) / 3, 4)
+    return float(round((entry["level"] - 1) / 3, 4))
 
 
 def _frozen(entry: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _frozen(entry: dict[str, Any]) -> dict[str, Any]:
         "family": FAMILY,
         "rubric": "summary",
         "slice": entry["slice"],
-        "settled_by": "two people, then agreement",
+        "settled_by": "construction",
         "settled_at": "2025-05-20" if entry["slice"] == "public" else "2026-09-30",
         "meta": {"levels": {"summary": entry["level"]}, "system_version": "v0"},
     }

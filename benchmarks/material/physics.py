@@ -142,7 +142,8 @@ def _sphere(kind: str, name: str) -> Motion:
         f"(density {fluid_density:.0f} kg/m³, viscosity {viscosity} Pa·s) and sinks. Take g = 9.81 m/s², buoyancy and Stokes drag into "
         f"account, no added mass. Predict its depth in mm at these times in ms: {shown}. Answer in JSON: t, t_unit, y, y_unit."
     )
-    reference = {"motion": "sink", "acceleration": round(buoyant, 4), "viscosity": viscosity, "radius": round(radius, 6), "density": density}
+    reference = {"motion": "sink", "acceleration": round(buoyant, 4), "viscosity": viscosity}
+    reference |= {"radius": round(radius, 6), "density": density}
     return Motion(kind, asked, times, 0.0, 0.0, buoyant, tau, reference)
 
 

@@ -98,7 +98,7 @@ def _frozen(entry: dict[str, Any], clauses: dict[int, str]) -> dict[str, Any]:
         "family": FAMILY,
         "rubric": "support",
         "slice": entry["slice"],
-        "settled_by": "two people, then agreement",
+        "settled_by": "construction",
         "settled_at": "2025-05-20" if entry["slice"] == "public" else "2026-09-30",
         "meta": {"levels": {"faithful": faithful, "helpful": helpful}, "system_version": "v0"},
     }
@@ -107,7 +107,7 @@ def _frozen(entry: dict[str, Any], clauses: dict[int, str]) -> dict[str, Any]:
 def _score(entry: dict[str, Any]) -> float:
     """The rubric's weighted mean on [0, 1]: faithful counts three times as much as helpful."""
     faithful, helpful = entry["levels"]
-    return round((3 * faithful + (helpful - 1) / 4) / 4, 4)
+    return float(round((3 * faithful + (helpful - 1) / 4) / 4, 4))
 
 
 def _frozen_fact(entry: dict[str, Any]) -> dict[str, Any]:

@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from evalh.checks.tools import ToolCalled as ToolCalled
     from evalh.checks.tools import ToolSequence as ToolSequence
 
-_HOME = {name: "evalh.checks.base" for name in ("Check", "Finding", "Subject")}
+_HOME = dict.fromkeys(("Check", "Finding", "Subject"), "evalh.checks.base")
 _HOME |= {point.attr: point.module for point in BUILT_IN.values()}
 
-__all__ = list(_HOME)  # noqa: PLE0605 — one table names the built-in kinds: the registry's
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,9 @@ def _module(name: str, resolve: Resolve) -> ModuleType:
     try:
         path = resolve(name.replace(".", "/") + ".py")
     except InputError:
-        raise InputError(f"there is no module {name!r}, neither installed nor beside the suite", hint="write 'module:name', or 'file.py:name'") from None
+        raise InputError(
+            f"there is no module {name!r}, neither installed nor beside the suite", hint="write 'module:name', or 'file.py:name'"
+        ) from None
     return _from_file(path)
 
 

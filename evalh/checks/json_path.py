@@ -22,7 +22,9 @@ def compile_path(path: str) -> Callable[[Any], list[Any]]:
     try:
         compiled = _environment().compile(path)
     except (JSONPathError, RecursionError) as error:
-        raise InputError(f"{path!r} is no JSON path: {str(error).splitlines()[0]}", where="path", hint="RFC 9535, for example `$.items[0].price`") from None
+        raise InputError(
+            f"{path!r} is no JSON path: {str(error).splitlines()[0]}", where="path", hint="RFC 9535, for example `$.items[0].price`"
+        ) from None
 
     def find(value: Any) -> list[Any]:
         found = [match.obj for match in islice(compiled.finditer(value), MAX_NODES + 1)]

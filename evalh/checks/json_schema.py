@@ -47,11 +47,9 @@ def _read(path: Path) -> Schema:
 def compile_schema(schema: Schema, file: str | None = None) -> Problem:
     """A function that says what is wrong with a value. Raises InputError that names the file and the place in the schema."""
     from jsonschema.exceptions import best_match
-    from referencing.jsonschema import DRAFT202012
 
     _check_schema(schema, file)
-    registry = _check_references(schema, file)
-    validator = _validator_class()(schema, registry=registry, _resolver=registry.resolver_with_root(DRAFT202012.create_resource(schema)))
+    validator = _validator_class()(schema, registry=_check_references(schema, file))
 
     def problem(value: Any) -> str | None:
         worst = best_match(islice(validator.iter_errors(value), MAX_ERRORS))
@@ -93,7 +91,7 @@ def _is_pattern(value: object) -> bool:
 
 def _check_references(schema: Schema, file: str | None) -> Any:
     """A registry that holds the schema and the meta-schemas and fetches nothing; every `$ref` is looked up in it once."""
-    from jsonschema_specifications import REGISTRY
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing.exceptions import NoSuchResource, Unresolvable
     from referencing.jsonschema import DRAFT202012
 
@@ -107,7 +105,9 @@ def _check_references(schema: Schema, file: str | None) -> Any:
                     resolver.lookup(contents[keyword])
     except (Unresolvable, NoSuchResource) as error:
         hint = "put it under $defs: references are never fetched"
-        raise InputError(f"the reference {short(getattr(error, 'ref', str(error)))} leads nowhere in the schema", where=file or "schema", hint=hint) from None
+        raise InputError(
+            f"the reference {short(getattr(error, 'ref', str(error)))} leads nowhere in the schema", where=file or "schema", hint=hint
+        ) from None
     return registry
 
 
@@ -135,10 +135,17 @@ def _validator_class() -> Any:
     from jsonschema import Draft202012Validator, _keywords, _utils, validators
 
     def rebound(function: Any, **names: Any) -> Any:
-        return FunctionType(function.__code__, {**function.__globals__, "re": _BoundedRe, **names}, function.__name__, function.__defaults__, function.__closure__)
+        return FunctionType(
+            function.__code__,
+            {**function.__globals__, "re": _BoundedRe, **names},
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
 
     helpers = {n: rebound(getattr(_utils, n)) for n in ("find_additional_properties", "find_evaluated_property_keys_by_schema")}
     keys = helpers["find_evaluated_property_keys_by_schema"]
     keys.__globals__["find_evaluated_property_keys_by_schema"] = keys  # it calls itself
     keywords = ("pattern", "patternProperties", "additionalProperties", "unevaluatedProperties")
-    return validators.extend(Draft202012Validator, {name: rebound(getattr(_keywords, name), **helpers) for name in keywords})
+    bound = {name: rebound(getattr(_keywords, name), **helpers) for name in keywords}
+    return validators.extend(Draft202012Validator, bound)  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ SWITCHES = 100  # an exception sent from another thread arrives at the first of 
 IDLE_TICKS = 40  # the watch ends after two idle seconds, so that a finished run leaves no thread behind
 
 
-class Undecidable(Exception):
+class Undecidable(Exception):  # noqa: N818 — the third answer of a check beside pass and fail
     """The check cannot say whether the rule holds: no reference, a limit reached, an answer that cannot be read."""
 
 
@@ -121,7 +121,9 @@ def at_most(text: str, max_chars: int) -> str:
 
 # Escape sequences first (CSI, OSC, other), then what moves a cursor, reorders text, or is no character at all.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?|\x1b.?", re.DOTALL)
-_UNSAFE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
 
 
 def safe_line(text: str, limit: int = REASON_CHARS) -> str:

@@ -63,7 +63,9 @@ class Numeric(Bounded):
     kind: ClassVar[str] = "numeric"
     positional: ClassVar[tuple[str, ...]] = ("value",)
 
-    value: FiniteFloat | int | None = Field(default=None, description="the expected number" + FROM_REFERENCE + " (a number, or text that holds one)")
+    value: FiniteFloat | int | None = Field(
+        default=None, description="the expected number" + FROM_REFERENCE + " (a number, or text that holds one)"
+    )
     abs_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="allowed difference")
     rel_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="allowed difference as a share of the expected number")
     which: Which = Field(default="last", description="which number of the text counts; `only`: more than one is a fail")
@@ -81,7 +83,9 @@ class Numeric(Bounded):
                 return Finding(False, 0.0, got)
             difference = abs(_EXACT.subtract(got, wanted))
             holds = difference <= max(Decimal(str(self.abs_tolerance)), _EXACT.multiply(Decimal(str(self.rel_tolerance)), abs(wanted)))
-            return Finding(holds, float(holds), f"{_plain(got)}, expected {_plain(wanted)}" + (f", off by {_plain(difference)}" if difference else ""))
+            return Finding(
+                holds, float(holds), f"{_plain(got)}, expected {_plain(wanted)}" + (f", off by {_plain(difference)}" if difference else "")
+            )
 
         return self.bounded(run)
 

@@ -59,16 +59,22 @@ def bounded_pattern(pattern: str, flags: str = "", timeout_s: float = TIMEOUT_S)
     import regex
 
     if len(pattern) > MAX_PATTERN:
-        raise InputError(f"the pattern has {len(pattern):,} characters", hint=f"at most {MAX_PATTERN:,}; use contains-any for lists of words")
+        raise InputError(
+            f"the pattern has {len(pattern):,} characters", hint=f"at most {MAX_PATTERN:,}; use contains-any for lists of words"
+        )
     size = written_out(pattern)
     if size > MAX_WRITTEN_OUT:
-        raise InputError(f"the pattern {short(pattern)} repeats {size:,} elements", hint=f"counts in braces may multiply to at most {MAX_WRITTEN_OUT:,}")
+        raise InputError(
+            f"the pattern {short(pattern)} repeats {size:,} elements", hint=f"counts in braces may multiply to at most {MAX_WRITTEN_OUT:,}"
+        )
     letters = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL}
     try:
         return BoundedPattern(regex.compile(pattern, sum(letters[f] for f in flags), cache_pattern=False), timeout_s)
     except (regex.error, RecursionError, OverflowError, MemoryError, ValueError) as error:
         why = str(error) if isinstance(error, regex.error) else type(error).__name__
-        raise InputError(f"the pattern {short(pattern)} is no regular expression: {why}", hint="mend it, or test it with the `regex` library") from None
+        raise InputError(
+            f"the pattern {short(pattern)} is no regular expression: {why}", hint="mend it, or test it with the `regex` library"
+        ) from None
 
 
 def written_out(pattern: str) -> int:

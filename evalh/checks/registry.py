@@ -86,7 +86,11 @@ def _load(point: EntryPoint) -> type[Check]:
     if not (isinstance(found, type) and issubclass(found, Check)):
         raise CheckError(f"{point.value} is no subclass of evalh.checks.base.Check", where=where)
     if getattr(found, "kind", None) != point.name:
-        raise CheckError(f"{point.value} has the kind {getattr(found, 'kind', None)!r}", where=where, hint=f"kind = {point.name!r}, as the entry point says")
+        raise CheckError(
+            f"{point.value} has the kind {getattr(found, 'kind', None)!r}",
+            where=where,
+            hint=f"kind = {point.name!r}, as the entry point says",
+        )
     return found
 
 
@@ -127,7 +131,9 @@ def _from_mapping(spec: Mapping[Any, Any]) -> Check:
     elif positional:
         settings = {positional[0]: first}
     else:
-        raise CheckError(f"takes no value, got {first!r}", where=f"check `{kind}`", hint=f"write `{kind}` alone, or {NOT}{kind} for its opposite")
+        raise CheckError(
+            f"takes no value, got {first!r}", where=f"check `{kind}`", hint=f"write `{kind}` alone, or {NOT}{kind} for its opposite"
+        )
     twice = settings.keys() & beside.keys()
     if twice:
         raise CheckError(f"setting `{min(twice)}` is given twice", where=f"check `{kind}`")

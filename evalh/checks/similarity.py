@@ -22,7 +22,9 @@ class _Similar(Check):
     positional: ClassVar[tuple[str, ...]] = ("threshold", "value")
 
     threshold: float = Field(ge=0, le=1, description="the least similarity, in [0, 1], that passes")
-    value: str | list[str] | None = Field(default=None, min_length=1, description="the text, or several of which the nearest counts" + FROM_REFERENCE)
+    value: str | list[str] | None = Field(
+        default=None, min_length=1, description="the text, or several of which the nearest counts" + FROM_REFERENCE
+    )
     max_chars: int = Field(default=100_000, gt=0, description="a longer output or reference is an error, not a fail")
 
     def _nearest(self, similarity: Callable[[str, list[str]], float], name: str) -> Compiled:
@@ -76,7 +78,8 @@ def rouge_l(text: str, reference: str) -> float:
 
 def tokens(text: str) -> list[str]:
     """The tokens of a text in their order."""
-    return _token_pattern().findall(comparable(text.lower()))
+    found: list[str] = _token_pattern().findall(comparable(text.lower()))
+    return found
 
 
 @cache
@@ -92,7 +95,9 @@ class Bleu(_Similar):
 
     kind: ClassVar[str] = "bleu"
 
-    tokenize: Literal["13a", "intl", "zh", "char", "none"] = Field(default="13a", description="sacrebleu's tokeniser; `zh` for Chinese, `char` for Japanese")
+    tokenize: Literal["13a", "intl", "zh", "char", "none"] = Field(
+        default="13a", description="sacrebleu's tokeniser; `zh` for Chinese, `char` for Japanese"
+    )
     ignore_case: bool = Field(default=False, description="compare in lower case")
 
     def compile(self, resolve: Resolve) -> Compiled:

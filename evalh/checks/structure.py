@@ -77,11 +77,15 @@ class JSONPath(_ReadsJSON):
     positional: ClassVar[tuple[str, ...]] = ("path", "equals")
 
     path: str = Field(description="RFC 9535, for example `$.items[0].price`")
-    equals: Any = Field(default=None, description="the expected JSON value; the item's reference where nothing is given; for null write `one_of: [null]`")
+    equals: Any = Field(
+        default=None, description="the expected JSON value; the item's reference where nothing is given; for null write `one_of: [null]`"
+    )
     one_of: list[Any] | None = Field(default=None, min_length=1, description="the allowed JSON values")
     matches: str | None = Field(default=None, description="a pattern (as of `regex`) that is found in the text there")
     exists: bool | None = Field(default=None, description="whether the path finds anything, whatever it is")
-    nodes: Literal["all", "any", "list"] = Field(default="all", description="a path that finds several values: all or any of them, or the list of them")
+    nodes: Literal["all", "any", "list"] = Field(
+        default="all", description="a path that finds several values: all or any of them, or the list of them"
+    )
     tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="allowed difference of numbers")
 
     @model_validator(mode="after")

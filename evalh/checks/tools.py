@@ -27,7 +27,9 @@ class ToolCalled(Check):
     def compile(self, resolve: Resolve) -> Compiled:
         def run(subject: Subject) -> Finding:
             tool, called = expected_text(self.tool, subject), [c.name for c in subject.output.tool_calls]
-            return Finding(tool in called, float(tool in called), f"called {_names(called)}" + ("" if tool in called else f", expected {short(tool)}"))
+            return Finding(
+                tool in called, float(tool in called), f"called {_names(called)}" + ("" if tool in called else f", expected {short(tool)}")
+            )
 
         return run
 
@@ -41,7 +43,9 @@ class ToolArguments(Check):
     tool: str = Field(min_length=1, description="name of the tool")
     arguments: dict[str, Any] | None = Field(default=None, description="the expected arguments" + FROM_REFERENCE)
     mode: Literal["exact", "subset"] = Field(default="exact", description="`subset`: a call may have more arguments than the expected ones")
-    schema_: str | dict[str, Any] | bool | None = Field(default=None, alias="schema", description="instead of `arguments`: a schema file, or the schema itself")
+    schema_: str | dict[str, Any] | bool | None = Field(
+        default=None, alias="schema", description="instead of `arguments`: a schema file, or the schema itself"
+    )
 
     @model_validator(mode="after")
     def _one_rule(self) -> ToolArguments:
@@ -82,7 +86,10 @@ def _includes(got: Any, wanted: Any) -> bool:
 
 
 class ToolSequence(Check):
-    """Tools were called in an order. `exact`: these and no others; `subsequence`: these in order, others between; `set`: in any order and number."""
+    """Tools were called in an order.
+
+    `exact`: these and no others; `subsequence`: these in this order, others between; `set`: these, in any order and number.
+    """
 
     kind: ClassVar[str] = "tool-sequence"
     positional: ClassVar[tuple[str, ...]] = ("tools", "mode")
@@ -95,7 +102,9 @@ class ToolSequence(Check):
             wanted = self.tools if self.tools is not None else _reference_names(subject)
             called = [c.name for c in subject.output.tool_calls]
             score = _agreement(called, wanted, self.mode)
-            return Finding(score == 1, score, f"called {_names(called)}" + ("" if score == 1 else f", expected {_names(wanted)} ({self.mode})"))
+            return Finding(
+                score == 1, score, f"called {_names(called)}" + ("" if score == 1 else f", expected {_names(wanted)} ({self.mode})")
+            )
 
         return run
 

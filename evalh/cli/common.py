@@ -14,6 +14,7 @@ from evalh.config import Config, load_config, store_path
 from evalh.errors import UsageError
 from evalh.store.store import Store
 
+PLAIN_WIDTH = 120  # where output is not a terminal: CI logs are wide
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -52,7 +53,8 @@ def console(stderr: bool = False) -> Any:
     """A rich console: no colour where it is not a terminal or NO_COLOR is set."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not _is_terminal(stderr), no_color=True if os.environ.get("NO_COLOR") else None)
+    width = None if _is_terminal(stderr) or "COLUMNS" in os.environ else PLAIN_WIDTH
+    return Console(stderr=stderr, highlight=False, width=width, no_color=True if os.environ.get("NO_COLOR") else None)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> Any:

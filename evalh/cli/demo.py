@@ -67,9 +67,15 @@ def _show(result: Any, reports: dict[str, str], seconds: float) -> None:
     out.print(f"  Tier 1 saved {skipped} of {skipped + asked} judge calls: {dollars(saved)} beside {dollars(spent)} spent (at the simulator's stated prices).\n", markup=False)
     biases = [[b.judge, b.what, percent(b.given), interval(b.measured.model_dump()), "yes" if b.recovered else "no"] for b in result.biases]
     out.print(table("What the judges were given, and what their verdicts show", ["judge (simulated)", "bias", "given", "measured", "within"], biases, right=(2,)))
-    gates = [[suite, what, d.decision, d.reasons[0].split(": ", 1)[-1] if d.reasons else "every rule passes"] for suite, what, d in result.gates]
+    gates = [[suite, what, d.decision, _why(d.reasons)] for suite, what, d in result.gates]
     out.print(table("May this version ship? v2 is worse in a known way", ["suite", "decided", "gate", "why"], gates))
     for title, path in reports.items():
         out.print(f"  report of {title:16} {path}", markup=False, soft_wrap=True)
     out.print(f"  store {result.store.path}: `evalh sql \"SELECT * FROM verdicts LIMIT 5\" --store {result.store.path}`", markup=False, soft_wrap=True)
     out.print(f"  {seconds:.0f} s. {SIMULATED}", markup=False, soft_wrap=True)
+
+
+def _why(reasons: list[str]) -> str:
+    """The reason that speaks of the baseline where there is one, without its code."""
+    chosen = next((r for r in reasons if r.startswith(("worse_than_baseline", "margin_open"))), reasons[0] if reasons else None)
+    return chosen.split(": ", 1)[-1] if chosen else "every rule passes"

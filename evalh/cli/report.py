@@ -23,24 +23,34 @@ The HTML file needs no network and runs no script. It holds items of the golden 
 @click.command(epilog=EPILOG)
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one self-contained HTML file.")
-@click.option("--items", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="How many of the worst items the HTML file shows whole.")
-@click.option("--unscored", type=click.Choice(["exclude", "wrong", "tie"]), default="exclude", show_default=True, help="What judge figures do with unscored verdicts.")
+@click.option(
+    "--items",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="The worst items that the HTML file shows whole.",
+)
+@click.option(
+    "--unscored", type=click.Choice(["exclude", "wrong", "tie"]), default="exclude", show_default=True,
+    help="What judge figures do with unscored verdicts.",
+)  # fmt: skip
 @store_option
 @json_option
 def report(run: str | None, html: Path | None, items: int, unscored: Any, store_at: str | None, as_json: bool) -> None:
     """Report one run: the newest finished one, or RUN (a run or a tag)."""
-    from evalh.store.runs import find_run, latest_decision
-    from evalh.summary import run_document
-
     store = existing_store(store_at)
-    row = find_run(store, run)
     if html is not None:
         from evalh.report.html import write_report
 
-        written = write_report(store, row, html, items=items, unscored=unscored)
+        written = write_report(store, run, html, items=items, unscored=unscored)
         note(f"wrote {written.path} ({written.bytes / 1000:.0f} kB)")
         document, gate = written.gathered.document, written.gathered.gate
     else:
+        from evalh.store.runs import find_run, latest_decision
+        from evalh.summary import run_document
+
+        row = find_run(store, run)
         document, gate = run_document(store, row, unscored=unscored), latest_decision(store, row["run_id"])
     if as_json:
         emit({**document, "gate": gate, "html": str(html) if html else None})

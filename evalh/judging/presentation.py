@@ -96,6 +96,7 @@ def present(rubric: Rubric, item: Item, outputs: Sequence[Output], *, seed: int,
 
 def reply_schema(rubric: Rubric) -> dict[str, Any]:
     """The JSON schema that a reply must obey: every aspect required, nothing else allowed, levels as an enum."""
+    answers: dict[str, Any]
     if rubric.kind == "pairwise":
         choices = ["first", "second", "tie"] if rubric.ties else ["first", "second"]
         answers = {aspect: {"type": "string", "enum": choices} for aspect in rubric.aspects}
@@ -171,7 +172,7 @@ def _questions(rubric: Rubric, rng: np.random.Generator) -> str:
 
 
 def _criterion(criterion: Criterion, rng: np.random.Generator | None) -> list[str]:
-    levels: list[int] = sorted(criterion.scale)
+    levels = sorted(criterion.scale)
     if rng is not None:
         levels = [levels[i] for i in rng.permutation(len(levels))]
     meanings = [f"    {level}: {criterion.scale[level]}" if criterion.scale[level] else f"    {level}" for level in levels]

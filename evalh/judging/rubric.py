@@ -19,10 +19,10 @@ BINARY = {0: "no", 1: "yes"}
 class Criterion(Record):
     """One question and its scale: the levels a judge may answer, from worst to best, each with a meaning."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
-    question: str
-    scale: dict[int, str]
-    weight: float = Field(default=1.0, gt=0)
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="the aspect, as it stands in verdicts and labels")
+    question: str = Field(description="what the judge answers")
+    scale: dict[int, str] = Field(description="`binary`, `[1, 5]`, or levels with meanings, worst first")
+    weight: float = Field(default=1.0, gt=0, description="share in the score of an output")
     pass_at: int | None = Field(default=None, description="the lowest level that counts as a pass in a test of one item")
 
     @model_validator(mode="before")
@@ -62,25 +62,25 @@ class Criterion(Record):
 class Example(Record):
     """A worked example shown to the judge: an answer, the levels it deserves, and why."""
 
-    input: str = ""
-    answer: str
-    scores: dict[str, int | str]
-    rationale: str = ""
+    input: str = Field(default="", description="what was asked")
+    answer: str = Field(description="the answer")
+    scores: dict[str, int | str] = Field(description="criterion → the level it deserves")
+    rationale: str = Field(default="", description="why")
 
 
 class Rubric(Record):
     """What a judge is asked. `kind="pairwise"` asks which of two answers is better and needs no scale."""
 
-    name: str
-    version: str = "1"
-    kind: Literal["pointwise", "pairwise"] = "pointwise"
-    instructions: str = ""
+    name: str = Field(description="of a file: its name where not given")
+    version: str = Field(default="1", description="part of the judge's identity: raise it with every change of meaning")
+    kind: Literal["pointwise", "pairwise"] = Field(default="pointwise", description="score one answer, or say which of two is better")
+    instructions: str = Field(default="", description="shown to the judge as they stand")
     reference: bool = Field(default=False, description="show the item's reference answer to the judge")
-    criteria: list[Criterion] = Field(default_factory=list)
+    criteria: list[Criterion] = Field(default_factory=list, description="pointwise: all are asked in one call")
     questions: dict[str, str] = Field(default_factory=dict, description="pairwise: aspect → which answer is better in what")
     ties: bool = Field(default=True, description="pairwise: whether a judge may call a tie")
     shuffle_levels: bool = Field(default=False, description="show the levels in an order drawn from the seed")
-    examples: list[Example] = Field(default_factory=list)
+    examples: list[Example] = Field(default_factory=list, description="worked examples, shown in an order drawn from the seed")
 
     @model_validator(mode="before")
     @classmethod

@@ -113,7 +113,7 @@ def card(row: Row, limit: int) -> Card:
         anchor=anchor(row),
         item_id=row["item_id"], slice=row["slice"] or "all", trial=row["trial"], systems=pair,
         score="unscored" if score is None else words.share(score), tone="warn" if score is None else "bad" if score < 0.5 else "plain",
-        route=ROUTES.get(row["route"], row["route"]), why=excerpt(row["why"] or "", 160),
+        route=ROUTES.get(row["route"], str(row["route"])), why=excerpt(row["why"] or "", 160),
         glance=excerpt(row["outputs"][0]["output"] or "", 110) if row["outputs"] else "",
         input=text(row["input"], limit), reference=text(row["reference"], limit),
         answers=[_answer(output, limit) for output in row["outputs"]],
@@ -152,8 +152,8 @@ def _folded(body: Markup, whole: str, left_out: int) -> Text:
 def _marked(before: str, after: str, limit: int) -> tuple[Text, Text]:
     kept = [cut(before, limit), cut(after, limit)]
     sides = word_diff(kept[0][0], kept[1][0])
-    bodies = [Markup("").join(Markup("<mark>{}</mark>").format(shown(p.text)) if p.changed else shown(p.text) for p in side) for side in sides]
-    return _folded(bodies[0], before, kept[0][1]), _folded(bodies[1], after, kept[1][1])
+    old, new = (Markup("").join(Markup("<mark>{}</mark>").format(shown(p.text)) if p.changed else shown(p.text) for p in s) for s in sides)
+    return _folded(old, before, kept[0][1]), _folded(new, after, kept[1][1])
 
 
 def _answer(output: Row, limit: int) -> Answer:

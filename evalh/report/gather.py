@@ -21,7 +21,7 @@ APART = 8  # items named where judges disagree
 
 
 class Changes(NamedTuple):
-    """A run against its baseline: the document of `evalh compare`, what else differs between them, the worst regressions as (before, after)."""
+    """A run against its baseline: the document of `evalh compare`, what else differs, the worst regressions as (before, after)."""
 
     comparison: Row
     differences: Sequence[str]
@@ -75,7 +75,8 @@ def gather(store: Store, run: Row, *, items: int, unscored: Unscored = "exclude"
         progress=label_progress(store, run_id),
         changes=_changes(store, run, gate["baseline"]) if gate and gate.get("baseline") else None,
     )
-    return Gathered(run_document(store, run, unscored=unscored), item_page(store, run_id, worst_items(store, run_id, items)), gate, background)
+    worst = item_page(store, run_id, worst_items(store, run_id, items))
+    return Gathered(run_document(store, run, unscored=unscored), worst, gate, background)
 
 
 def _checks(store: Store, run: Row) -> list[dict[str, Any]]:

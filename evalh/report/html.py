@@ -17,8 +17,9 @@ from evalh import __version__
 from evalh.errors import UsageError
 from evalh.report import cards, view, words
 from evalh.report.gather import Background, Gathered, Row, gather
-from evalh.report.text import comment, finalizer
+from evalh.report.text import comment, excerpt, finalizer
 from evalh.stats.agreement import Unscored
+from evalh.store.runs import find_run
 from evalh.store.store import Store
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ class Written(NamedTuple):
     gathered: Gathered
 
 
-def write_report(store: Store, run: Row, path: Path, *, items: int = ITEMS, unscored: Unscored = "exclude") -> Written:
-    """Write the report of a run (a row of `find_run`) to `path`, whole or not at all. Raises UsageError where it cannot be written."""
-    gathered = gather(store, run, items=items, unscored=unscored)
+def write_report(store: Store, run: str | None, path: Path, *, items: int = ITEMS, unscored: Unscored = "exclude") -> Written:
+    """Write the report of a run (an id, a tag, or None for the newest finished one) to `path`, whole or not at all.
+
+    Raises UsageError where there is no such run or the file cannot be written.
+    """
+    gathered = gather(store, find_run(store, run), items=items, unscored=unscored)
     page = render_run(*gathered).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,7 @@ def _context(document: Row, items: Sequence[Row], gate: Row | None, background: 
         "change_forest": view.change_forest(changes) if changes and not changes.differences else None,
         "regressions": [cards.regression(a, b, limit) for a, b in changes.pairs] if changes and not changes.differences else [],
         "funnel": view.funnel(document),
+        "spent": view.spent(document),
         "quality": view.quality(document, view.minimum_of(gate)),
         "minimum": view.minimum_of(gate),
         "checks": view.checks(document, background),
@@ -108,7 +113,8 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("evalh.report"), autoescape=True, undefined=StrictUndefined, finalize=finalizer(), trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {"excerpt": cards.excerpt, "count": words.count, "points": words.points}
+        loader=PackageLoader("evalh.report"), autoescape=True, undefined=StrictUndefined, finalize=finalizer(),
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {"excerpt": excerpt, "count": words.count, "points": words.points}
     return made

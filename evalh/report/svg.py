@@ -41,7 +41,7 @@ class Part(NamedTuple):
     """One part of a stacked bar: what it is, how many, and the class of its colour (`good`, `bad`, `warn`, `kept`, `gone`)."""
 
     name: str
-    count: int
+    n: int
     tone: str
 
 
@@ -54,8 +54,11 @@ def scale_for(values: Iterable[float | None], *, lowest: float = 0.0, highest: f
     return Scale(max(lowest, floor(round(low / step, 6)) * step), min(highest, ceil(round(high / step, 6)) * step), step)
 
 
+Side = Literal["above", "below"]  # of a threshold
+
+
 def interval(
-    estimate: Mapping[str, Any], scale: Scale, *, label: str, threshold: float | None = None, passes: Literal["above", "below"] | None = None
+    estimate: Mapping[str, Any], scale: Scale, *, label: str, threshold: float | None = None, passes: Side | None = None
 ) -> Markup:
     """An estimate as a dot with its interval, over the scale's ticks; a dashed line at the threshold, the passing side tinted."""
     marks = []
@@ -80,17 +83,17 @@ def axis(scale: Scale, name: Callable[[float], str]) -> Markup:
     for place, tick in enumerate(ticks):
         anchor = "start" if place == 0 else "end" if place == len(ticks) - 1 else "middle"
         marks.append(_tag("text", f"name {anchor}", escape(name(tick)), x=_pc(scale.at(tick)), y=12))
-    return Markup('<svg class="chart axis" width="100%" height="16" aria-hidden="true" focusable="false">{}</svg>').format(Markup("").join(marks))
+    return Markup('<svg class="chart axis" width="100%" height="16" aria-hidden="true">{}</svg>').format(Markup("").join(marks))
 
 
 def bar(parts: Sequence[Part], whole: int, *, label: str, height: int = 14) -> Markup:
     """Counts beside each other, `whole` being the full width."""
     marks, at = [_tag("rect", "empty", x=0, y=0, width="100%", height=height)], 0
-    for part in (p for p in parts if p.count > 0 and whole > 0):
-        start, end = 100 * at / whole, 100 * (at + part.count) / whole
-        tip = Markup("<title>{}: {} of {}</title>").format(visible(part.name), part.count, whole)
+    for part in (p for p in parts if p.n > 0 and whole > 0):
+        start, end = 100 * at / whole, 100 * (at + part.n) / whole
+        tip = Markup("<title>{}: {} of {}</title>").format(visible(part.name), part.n, whole)
         marks.append(_tag("rect", f"part {part.tone}", tip, x=_pc(start), y=0, width=_pc(end - start), height=height))
-        at += part.count
+        at += part.n
     return _chart(marks, label, height)
 
 

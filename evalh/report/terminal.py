@@ -40,8 +40,9 @@ def _head(document: Mapping[str, Any]) -> list[Text]:
     parts += [f"golden set {golden['name']} {golden['version'] or ''}".rstrip()] if golden["name"] else []
     lines = [_text((document["run"], "bold"), f"  {document['status']}"), *_wrapped(", ".join(filter(None, parts)))]
     if document["simulated"]:
+        real = any(not j["simulated"] for j in document["judges"])
         named = ", ".join(j["judge"] for j in document["judges"] if j["simulated"])
-        lines += _wrapped(f"SIMULATED JUDGES{f' ({named})' if named else ''}: their verdicts say nothing about any model.", "bold")
+        lines += _wrapped(f"SIMULATED JUDGES{f' ({named})' if real else ''}: their verdicts say nothing about any model.", "bold")
     related = ", ".join(j["judge"] for j in document["judges"] if j["same_family"])
     if related:
         lines += _wrapped(f"SAME FAMILY (allowed): {related} may favour a system that it judged.", "bold")
@@ -61,11 +62,14 @@ def _quality(document: Mapping[str, Any]) -> list[Text]:
 def _tiers(document: Mapping[str, Any]) -> list[Text]:
     """Where the outputs went, tier by tier, with the money spent and saved."""
     routes, tiers, noun = document["routes"], document["tiers"], unit(document["kind"])
+    if not routes:
+        return [_text(f"{'tiers':<{NAME}}  none: verdicts were recorded elsewhere, or nothing was done yet")]
     total, spent = sum(routes.values()), document["cost_by_tier"]
     blocked, unscored, lost = routes.get("blocked", 0), routes.get("unscored", 0), routes.get("no_output", 0)
     scored = total - blocked - unscored - lost
     least = "" if document["cost_is_whole"] else ">= "
-    saved = f"saved about {money(document['saved_usd'])} ({count(tiers['judges']['skipped'], 'judge call')})" if tiers["judges"]["skipped"] else ""
+    calls = tiers["judges"]["skipped"]
+    saved = f"saved about {money(document['saved_usd'])} ({count(calls, 'judge call')})" if calls else ""
     made = f"{total}" + (f", {lost} without an output" if lost else "")
     rows = [(f"{noun}s", made, f"spent {least}{money(spent['system'])}"), ("tier 1", f"{blocked} blocked by checks", saved)]
     if document["kind"] == "checks":
@@ -73,7 +77,7 @@ def _tiers(document: Mapping[str, Any]) -> list[Text]:
     else:
         rows.append(("tier 2", f"{scored} judged, {unscored} unscored", f"spent {least}{money(spent['judges'])}"))
     queued = tiers["labels"]["queued"]
-    rows.append(("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", ""))
+    rows.append(("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", "evalh label export" if queued else ""))
     return [_text(f"{name:<{NAME}}  {told:<30}  {cost}".rstrip()) for name, told, cost in rows]
 
 
@@ -94,7 +98,8 @@ def _checks(document: Mapping[str, Any]) -> list[Text]:
     held, unnamed = len(rows) - len(troubled), len(rows) - len(shown)
     if unnamed:
         clean = min(unnamed, held)
-        told = ", ".join(filter(None, (f"{clean} held everywhere" if clean else "", f"{unnamed - clean} did not" if unnamed > clean else "")))
+        parts = [f"{clean} held everywhere"] * bool(clean) + [f"{unnamed - clean} did not"] * (unnamed > clean)
+        told = ", ".join(parts)
         lines.append(_text(f"  {count(unnamed, 'other check' if shown else 'check')}: {told}"))
     return lines
 
@@ -107,34 +112,35 @@ def _judges(document: Mapping[str, Any]) -> list[Text]:
         marks += ["SIMULATED"] * bool(judge["simulated"]) + ["SAME FAMILY (allowed)"] * bool(judge["same_family"])
         counted = f"{count(judge['n_verdicts'], 'verdict')}, {judge['n_unscored']} unscored"
         lines += _wrapped(f"{judge['judge']}: {counted}; {', '.join(marks)}", indent=2)
-        lines += [line for figure in _figures(judge) for line in _wrapped(figure, indent=4)]
+        lines += _filled(_figures(judge))
     return lines
 
 
 def _figures(judge: Mapping[str, Any]) -> list[str]:
-    """The figures of one judge as lines."""
-    lines, position = [], judge.get("position")
+    """The figures of one judge, each in one piece."""
+    pieces, position = [], judge.get("position")
     if position:
         both, first = position["consistency_estimate"], position["first_share_estimate"]
-        lines.append(f"consistency {interval(both)}, n {both['n']}; first share {interval(first)}")
+        pieces += [f"consistency {_whole(both)}", f"first share {interval(first)}"]
     elif judge.get("mean_score_estimate"):
-        lines.append(f"mean score {_whole(judge['mean_score_estimate'])}")
+        pieces.append(f"mean score {_whole(judge['mean_score_estimate'])}")
     elif judge.get("mean_score") is not None:
-        lines.append(f"mean score {percent(judge['mean_score'])}")
+        pieces.append(f"mean score {percent(judge['mean_score'])}")
     loose, strict = judge["agreement"], judge["agreement_strict"]
     if strict["value"] is not None:
-        lines.append(f"agreement with labels {_whole(loose)}; strict {interval(strict)}")
-    return lines
+        same = strict["value"] == loose["value"]
+        pieces += [f"agreement with labels {_whole(loose)}", "strict the same" if same else f"strict {interval(strict)}"]
+    return pieces
 
 
 def _next(document: Mapping[str, Any]) -> list[Text]:
     """Where it is kept, and what to do now."""
     run = quote(document["run"])
-    todo = [f"evalh gate {run}", f"evalh report {run} --html report.html"]
-    todo += [f"evalh label export tasks.jsonl --run {run}"] if document["tiers"]["labels"]["queued"] else []
+    todo = [f"evalh gate {run}"] if document["gated"] else []
+    todo += [f"evalh report {run} --html report.html"]
     if document["status"] != "finished":
         todo = ["repeat the command to finish this run"]
-    return [_text(f"{name:<{NAME}}  {told}") for name, told in [("store", document["store"]), *zip(("next", "", ""), todo, strict=False)]]
+    return [_text(f"{name:<{NAME}}  {told}") for name, told in [("store", document["store"]), *zip(("next", ""), todo, strict=False)]]
 
 
 def _whole(estimate: Mapping[str, Any]) -> str:
@@ -146,7 +152,10 @@ def _text(*parts: str | tuple[str, str]) -> Text:
     """A line; nothing in it steers the terminal or is read as markup."""
     from rich.text import Text
 
-    return Text.assemble(*(printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts))
+    def safe(part: str) -> str:
+        return printable(part).replace("\n", "\\n")
+
+    return Text.assemble(*(safe(p) if isinstance(p, str) else (safe(p[0]), p[1]) for p in parts))
 
 
 def _wrapped(line: str, style: str = "", indent: int = 0) -> Sequence[Text]:
@@ -154,7 +163,19 @@ def _wrapped(line: str, style: str = "", indent: int = 0) -> Sequence[Text]:
     from textwrap import wrap
 
     first, later = " " * indent, " " * (indent + 2)
-    return [_text((part, style)) for part in wrap(line, WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)]
+    parts = wrap(line, WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
+    return [_text((part, style)) for part in parts]
+
+
+def _filled(pieces: Sequence[str]) -> list[Text]:
+    """Pieces on as few lines of 80 columns as hold them; no piece is broken."""
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and len(lines[-1]) + len(piece) + 2 <= WIDTH:
+            lines[-1] += f"; {piece}"
+        else:
+            lines.append(f"    {piece}")
+    return [_text(line) for line in lines]
 
 
 def _short(name: str, width: int) -> str:

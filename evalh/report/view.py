@@ -68,7 +68,7 @@ class Stage(NamedTuple):
 
     name: str
     does: str
-    count: int
+    arrived: int
     chart: Markup
     told: str
     money: str
@@ -98,7 +98,7 @@ class JudgeCard(NamedTuple):
 
 
 def figure(
-    name: str, estimate: Row, scale: svg.Scale, *, threshold: float | None = None, passes: Literal["above", "below"] | None = None,
+    name: str, estimate: Row, scale: svg.Scale, *, threshold: float | None = None, passes: svg.Side | None = None,
     signed: bool = False, note: str = "",
 ) -> FigureRow:  # fmt: skip
     """An estimate as a row. Without an interval the row says why."""
@@ -116,20 +116,24 @@ def bands(document: Row, background: Background) -> list[Band]:
     """Warnings that stand above every number."""
     found = []
     if document["status"] != "finished":
-        found.append(Band("warn", f"This run is {document['status']}", "The figures are of the part that was done. Repeat its `evalh run` to finish it."))
+        told = "The figures are of the part that was done. Repeat its `evalh run` to finish it."
+        found.append(Band("warn", f"This run is {document['status']}", told))
     if document["simulated"]:
         named = ", ".join(j["judge"] for j in document["judges"] if j["simulated"]) or "these judges"
-        found.append(Band("warn", "Simulated judges", f"Verdicts of {named} come from the judge simulator, not from a model: they say nothing about any model."))
+        told = f"Verdicts of {named} come from the judge simulator, not from a model: they say nothing about any model."
+        found.append(Band("warn", "Simulated judges", told))
     related = [j["judge"] for j in document["judges"] if j["same_family"]]
     if related:
-        told = f"{', '.join(related)} shares a lineage with a system that it judged, or may share one; the suite allows it. Such verdicts may favour that system."
-        found.append(Band("warn", "Same family, allowed", told))
+        told = f"{', '.join(related)} shares a lineage with a system that it judged, or may share one; the suite allows it."
+        found.append(Band("warn", "Same family, allowed", f"{told} Such verdicts may favour that system."))
     if background.newer_golden:
-        newer = background.newer_golden
-        told = f"Golden set {document['golden']['name']} {newer['golden_version']} has been used since {words.day(newer['first_seen'])}; this run used {document['golden']['version']}."
+        newer, golden = background.newer_golden, document["golden"]
+        since = f"{newer['golden_version']} is in use since {words.day(newer['first_seen'])}"
+        told = f"This run used golden set {golden['name']} {golden['version']}; {since}."
         found.append(Band("warn", "Stale", told))
     if document["unscored_rule"] != "exclude":
-        found.append(Band("plain", f"Unscored verdicts count as {document['unscored_rule']}", "in agreement, consistency and first share of every judge."))
+        told = "That holds for agreement, consistency and first share of every judge."
+        found.append(Band("plain", f"Unscored verdicts count as {document['unscored_rule']}", told))
     return found
 
 
@@ -155,18 +159,26 @@ def _systems(rows: Sequence[Row]) -> str:
 def keys(document: Row) -> list[tuple[str, str, str]]:
     """The four figures that a reader looks for: name, value, what stands beside it."""
     quality, routes = document["quality"], document["routes"]
+    if not routes:
+        tier = document["tiers"]["judges"]
+        return [("Verdicts", f"{tier['verdicts']:,}", "recorded"), ("Unscored", f"{tier['unscored']:,}", "verdicts, never averaged away")]
     total, unit = sum(routes.values()), words.unit(document["kind"])
     unscored = routes.get("unscored", 0) + routes.get("no_output", 0)
-    calls = document["tiers"]["judges"]["skipped"]
-    spent = words.money(document["cost_usd"]) if document["cost_is_whole"] else f"≥ {words.money(document['cost_usd'])}"
+    calls = words.count(document["tiers"]["judges"]["skipped"], "judge call")
     interval = words.spread(quality) or quality.get("why") or ""
-    saved = f"≈ {words.money(document['saved_usd'])} saved by tier 1 ({words.count(calls, 'judge call')})" if calls else "tier 1 saved no judge call"
+    saved = f"≈ {words.money(document['saved_usd'])} saved by tier 1 ({calls})" if routes.get("blocked") else "tier 1 blocked nothing"
     return [
         (document["metric"].capitalize(), words.share(quality["value"]), f"{interval} · {words.count(quality['n'], 'item')}"),
         ("Blocked by tier 1", f"{routes.get('blocked', 0)}", f"of {words.count(total, unit)}, counted as failures"),
         ("Unscored", f"{unscored}", f"of {words.count(total, unit)}, never averaged away"),
-        ("Spent", spent, saved),
+        ("Spent", spent(document), saved),
     ]
+
+
+def spent(document: Row) -> str:
+    """What the run cost; a lower bound where a price is not known."""
+    known = words.money(document["cost_usd"])
+    return known if document["cost_is_whole"] else f"≥ {known}"
 
 
 # ---- the decision ---------------------------------------------------------------------------------------------------
@@ -270,8 +282,8 @@ def checks(document: Row, background: Background) -> list[CheckRow]:
         parts = [svg.Part("passed", counts[0], "good"), svg.Part("failed", counts[1], "bad"), svg.Part("errors", counts[2], "warn")]
         estimate = row.get("estimate") or {}
         told = words.spread(estimate) or estimate.get("why") or ""
-        chart = svg.bar(parts, sum(counts), label=label)
-        found.append(CheckRow(row["check"], row["system"] if several else "", bool(row["blocking"]), *counts, chart, words.share(estimate.get("value")), told))
+        chart, share = svg.bar(parts, sum(counts), label=label), words.share(estimate.get("value"))
+        found.append(CheckRow(row["check"], row["system"] if several else "", bool(row["blocking"]), *counts, chart, share, told))
     return found
 
 
@@ -296,7 +308,10 @@ def _judge(judge: Row, scale: svg.Scale) -> JudgeCard:
         rows.append(figure("Agreement with labels", loose, scale))
         rows.append(figure("Agreement, strict", strict, scale))
     marks = ["simulated"] * bool(judge["simulated"]) + ["same family (allowed)"] * bool(judge["same_family"])
-    return JudgeCard(judge["judge"], judge["prompt"], judge["judge_version"], judge["family"], marks, judge["n_verdicts"], judge["n_unscored"], rows)
+    return JudgeCard(
+        name=judge["judge"], prompt=judge["prompt"], version=judge["judge_version"], family=judge["family"], marks=marks,
+        verdicts=judge["n_verdicts"], unscored=judge["n_unscored"], figures=rows,
+    )  # fmt: skip
 
 
 # ---- what changed, labels, settings ---------------------------------------------------------------------------------
@@ -371,9 +386,9 @@ def commands(document: Row, gate: Row | None) -> list[tuple[str, str]]:
     run = quote(document["run"])
     baseline = f" --baseline {quote(gate['baseline'])}" if gate and gate.get("baseline") else ""
     found = [
-        ("evalh run SUITE", f"the file of suite {document['suite']}: the same seed and settings; calls that were answered come from the store"),
+        ("evalh run SUITE", f"the file of suite {document['suite']}; the same seed, and answers that are in the store are not asked again"),
         (f"evalh run SUITE --rejudge {run}", "judge the stored outputs again"),
-        (f"evalh gate {run}{baseline} --json", "the decision, with everything it was made from"),
+        *([(f"evalh gate {run}{baseline} --json", "the decision, with everything it was made from")] if document["gated"] else []),
         (f"evalh report {run} --json", "the figures of this page"),
         (f"evalh export {run} --to DIR", "items, outputs, verdicts and labels as JSON Lines"),
     ]

@@ -39,7 +39,7 @@ def whole(estimate: Figure) -> str:
 
 
 def money(value: float | None) -> str:
-    return "$0" if value == 0 else dollars(value)
+    return "$0" if value == 0 else str(dollars(value))
 
 
 def count(number: int, noun: str, many: str | None = None) -> str:
@@ -47,14 +47,11 @@ def count(number: int, noun: str, many: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
-def day(value: Any) -> str:
-    """A time of the store as `2026-11-23 10:15 UTC`."""
+def day(value: datetime | str | None) -> str:
+    """A time of the store (UTC) as `2026-11-23 10:15 UTC`."""
     if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return value
-    return value.strftime("%Y-%m-%d %H:%M UTC") if isinstance(value, datetime) else "–"
+        value = datetime.fromisoformat(value)
+    return value.strftime("%Y-%m-%d %H:%M UTC") if value is not None else "–"
 
 
 def unit(kind: str) -> str:

@@ -165,7 +165,7 @@ def item_page(store: Store, run_id: str, item_ids: Iterable[str]) -> list[dict[s
         [run_id, wanted],
     )
     verdicts = store.query(
-        "SELECT item_id, judge, prompt, systems, aspect, repeat, status, unscored_reason, winner, verdict, raw_score, score, rationale, raw, call_id, same_family,"
+        "SELECT item_id, trial, judge, prompt, systems, aspect, repeat, status, unscored_reason, winner, verdict, raw_score, score, rationale, raw, call_id, same_family,"
         " masked FROM verdicts WHERE run_id = ? AND list_contains(?, item_id) ORDER BY judge, prompt, aspect, systems, repeat",
         [run_id, wanted],
     )
@@ -173,9 +173,9 @@ def item_page(store: Store, run_id: str, item_ids: Iterable[str]) -> list[dict[s
         row["input"] = json.loads(row["input"]) if row["input"] else None
         row["reference"] = json.loads(row["reference"]) if row["reference"] else None
         row["outputs"] = [o for o in outputs if o["item_id"] == row["item_id"] and o["trial"] == row["trial"] and o["system"] in (row["system"], row["against"])]
-        row["checks"] = [c for c in checks if c["item_id"] == row["item_id"] and c["system"] == row["system"] and c["trial"] == row["trial"]]
         pair = {row["system"], row["against"]} - {""}
-        row["verdicts"] = [v for v in verdicts if v["item_id"] == row["item_id"] and set(v["systems"]) == pair]
+        row["checks"] = [c for c in checks if c["item_id"] == row["item_id"] and c["system"] in pair and c["trial"] == row["trial"]]
+        row["verdicts"] = [v for v in verdicts if v["item_id"] == row["item_id"] and set(v["systems"]) == pair and v["trial"] == row["trial"]]
     order = {item_id: n for n, item_id in enumerate(wanted)}
     return sorted(rows, key=lambda r: order[r["item_id"]])
 

@@ -10,8 +10,9 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -113,7 +114,8 @@ def _bound(suite: Suite, path: Path) -> Suite:
     return suite
 
 
-class Resolver(NamedTuple):
+@dataclass(frozen=True)
+class Resolver:
     """Finds a path written in a suite: beside the suite, then in each folder above, up to the project's root."""
 
     base: Path

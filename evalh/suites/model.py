@@ -27,15 +27,15 @@ class Part(BaseModel):
 class System(Part):
     """What is under test. `name`, `version` and `family` are stored with every output."""
 
-    name: str | None = None
-    version: str | None = None
+    name: str | None = Field(default=None, description="shown in tables; of recorded outputs, only lines of this `system` are used")
+    version: str | None = Field(default=None, description="which version of the system this is; kept with every output")
     family: str | None = Field(default=None, description="a family of families.toml; looked up by model name where not given")
 
 
 class Recorded(System):
     """Outputs that exist already, in an outputs.jsonl."""
 
-    recorded: str
+    recorded: str = Field(description="an outputs.jsonl")
 
     def __init__(self, recorded: str | None = None, /, **data: Any) -> None:
         super().__init__(**({"recorded": recorded} if recorded is not None else {}), **data)
@@ -44,7 +44,7 @@ class Recorded(System):
 class Function(System):
     """A Python function from an item's input to an output: text, a dict with `output`, or an `Output`. Sync or async."""
 
-    function: str | Callable[..., Any]
+    function: str | Callable[..., Any] = Field(description="takes the item's input (the whole item where its argument is named `item`); runs in a thread where it is not async")
 
     def __init__(self, function: str | Callable[..., Any] | None = None, /, **data: Any) -> None:
         super().__init__(**({"function": function} if function is not None else {}), **data)
@@ -53,16 +53,16 @@ class Function(System):
 class Model(System):
     """A model of a provider (`openai:…`, `anthropic:…`, `vllm:…`), or of any OpenAI-compatible server by `base_url`."""
 
-    model: str
-    system_prompt: str | None = None
+    model: str = Field(description="`provider:name`; of an endpoint, the name that it knows")
+    system_prompt: str | None = Field(default=None, description="the system message")
     template: str = Field(default="{input}", description="the user message; {input} stands for the item's input")
-    base_url: str | None = None
-    api_key_env: str | None = None
+    base_url: str | None = Field(default=None, description="where to ask; the vendor where not given")
+    api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
     api: Literal["chat", "responses", "anthropic"] | None = Field(default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client")
-    temperature: float | None = None
-    max_tokens: int = 1024
-    timeout_s: float = 60.0
-    params: dict[str, Any] = Field(default_factory=dict)
+    temperature: float | None = Field(default=None, description="sent only where it is set")
+    max_tokens: int = Field(default=1024, description="longest reply")
+    timeout_s: float = Field(default=60.0, description="seconds for one call")
+    params: dict[str, Any] = Field(default_factory=dict, description="sent to the provider as they are")
 
     def __init__(self, model: str | None = None, /, **data: Any) -> None:
         super().__init__(**({"model": model} if model is not None else {}), **data)
@@ -71,7 +71,7 @@ class Model(System):
 class Endpoint(Model):
     """A service that speaks the OpenAI chat format: `endpoint` is its base URL, `model` what to ask it for."""
 
-    endpoint: str
+    endpoint: str = Field(description="base URL")
 
     def __init__(self, endpoint: str | None = None, /, **data: Any) -> None:
         super().__init__(**({"endpoint": endpoint} if endpoint is not None else {}), **data)
@@ -80,8 +80,8 @@ class Endpoint(Model):
 class Command(System):
     """A program that reads one JSON object a line (`item_id`, `input`) and writes one a line (`item_id`, `output`)."""
 
-    command: str | list[str]
-    timeout_s: float = 60.0
+    command: str | list[str] = Field(description="program and arguments; started once for a run, in the suite's folder, without a shell")
+    timeout_s: float = Field(default=60.0, description="seconds for one item")
 
     def __init__(self, command: str | list[str] | None = None, /, **data: Any) -> None:
         super().__init__(**({"command": command} if command is not None else {}), **data)
@@ -113,20 +113,20 @@ AnySystem = Annotated[SerializeAsAny[System], BeforeValidator(_system)]
 class Judge(Part):
     """A model that judges. There is no default judge: `model` is `provider:name`, family is looked up or given."""
 
-    model: str = Field(pattern=r"^[a-z0-9_-]+:.+$")
+    model: str = Field(pattern=r"^[a-z0-9_-]+:.+$", description="`provider:name`")
     name: str | None = Field(default=None, description="shown in tables; the model where not given")
-    family: str | None = None
+    family: str | None = Field(default=None, description="a family of families.toml; looked up by model name where not given")
     version: str | None = Field(default=None, description="replay: only verdicts of this judge_version")
     prompt: str | None = Field(default=None, description="replay: only verdicts recorded under this prompt")
-    base_url: str | None = None
-    api_key_env: str | None = None
+    base_url: str | None = Field(default=None, description="where to ask; the vendor where not given")
+    api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
     api: Literal["chat", "responses", "anthropic"] | None = Field(default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client")
-    temperature: float | None = None
-    max_tokens: int = 1024
-    timeout_s: float = 60.0
-    params: dict[str, Any] = Field(default_factory=dict)
+    temperature: float | None = Field(default=None, description="sent only where it is set")
+    max_tokens: int = Field(default=1024, description="longest reply")
+    timeout_s: float = Field(default=60.0, description="seconds for one call")
+    params: dict[str, Any] = Field(default_factory=dict, description="sent to the provider as they are")
     source: str | None = Field(default=None, description="replay: judgments.jsonl; sim: the judges' profile")
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, description="of its vote in the panel")
 
     @property
     def title(self) -> str:
@@ -140,14 +140,14 @@ def _judge(value: Any) -> Any:
 class Panel(Part):
     """The judges, the rubric, the order of presentation and the rule that makes one score of many verdicts."""
 
-    judges: list[Annotated[Judge, BeforeValidator(_judge)]] = Field(min_length=1)
-    rubric: str | Rubric
-    rule: Literal["majority", "mean", "unanimous"] = "majority"
+    judges: list[Annotated[Judge, BeforeValidator(_judge)]] = Field(min_length=1, description="`provider:name`, or mappings; of other families than the system")
+    rubric: str | Rubric = Field(description="a Markdown file, or the rubric itself")
+    rule: Literal["majority", "mean", "unanimous"] = Field(default="majority", description="how many verdicts become one score")
     order: Literal["both", "drawn", "recorded"] = Field(default="both", description="pairwise: both orders, one drawn from the seed, or (replay only) those that were recorded")
     against: AnySystem | None = Field(default=None, description="pairwise: the other system; else the systems of one outputs file are paired")
-    repeats: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1, description="how often each judge is asked the same")
     attempts: int = Field(default=3, ge=1, description="how often a judge is asked when its reply cannot be read; then the verdict is unscored")
-    allow_same_family: bool = False
+    allow_same_family: bool = Field(default=False, description="let judges of the system's family in; every table and report then says so")
     mask: bool = Field(default=True, description="mask self-identification in what judges see; turned off only to measure what it does")
     show_names: bool = Field(default=False, description="label answers with their systems' names; only to measure what blinding does")
 
@@ -155,9 +155,10 @@ class Panel(Part):
 class Sampling(Part):
     """How many outputs people label, and by which probability design."""
 
-    labels: int = Field(gt=0)
-    strategy: Literal["simple", "stratified", "disagreement", "uncertainty"] = "stratified"
+    labels: int = Field(gt=0, description="how many outputs people label")
+    strategy: Literal["simple", "stratified", "disagreement", "uncertainty"] = Field(default="stratified", description="the probability design; `docs/statistics.md` gives the probabilities")
     floor: float = Field(default=0.3, ge=0.05, le=1.0, description="share of the sample drawn uniformly, so that every output can be drawn")
+    rubric: str | Rubric | None = Field(default=None, description="what people answer; the panel's rubric where not given")
 
 
 class Gate(Part):
@@ -186,15 +187,15 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    description: str = ""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="runs and reports go by it")
+    description: str = Field(default="", description="what is asked, for people; shown in reports")
     golden: str = Field(description="folder of the golden set: golden.toml and items.jsonl")
-    system: AnySystem
+    system: AnySystem = Field(description="what is under test")
     slices: list[str] | None = Field(default=None, description="only items of these slices")
-    checks: list[AnyCheck] = Field(default_factory=list)
-    panel: Panel | None = None
-    sampling: Sampling | None = None
-    gate: Gate | None = None
+    checks: list[AnyCheck] = Field(default_factory=list, description="tier 1, in this order; all of them run")
+    panel: Panel | None = Field(default=None, description="tier 2: judges, for outputs that pass the blocking checks")
+    sampling: Sampling | None = Field(default=None, description="tier 3: the sample that people label")
+    gate: Gate | None = Field(default=None, description="what decides")
     labels: str | None = Field(default=None, description="labels.jsonl with labels that people gave already")
     frozen: str | None = Field(default=None, description="folder of frozen references for this suite's judges")
     seed: int | None = Field(default=None, description="drawn from the suite's name where not given; always in the run's record")

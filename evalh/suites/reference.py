@@ -2,54 +2,113 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from evalh.checks.base import Check
 from evalh.config import Config, ProviderConfig
 from evalh.judging.rubric import Criterion, Example, Rubric
-from evalh.suites.model import Command, Endpoint, Function, Gate, Judge, Model, Panel, Recorded, Sampling, Suite
+from evalh.suites.model import Command, Endpoint, Function, Gate, Judge, Model, Panel, Recorded, Sampling, Suite, System
 
-_PARTS: list[tuple[str, type[BaseModel], str]] = [
-    ("Suite", Suite, "The whole. Paths are looked up beside the suite, then in the folders above it, up to the project's root."),
-    ("System: recorded outputs", Recorded, "`system: {recorded: outputs.jsonl}`, or just the path."),
-    ("System: function", Function, "`system: {function: 'package.module:name'}`; in Python the function itself."),
-    ("System: model", Model, "`system: {model: 'provider:name'}`."),
-    ("System: endpoint", Endpoint, "`system: {endpoint: URL, model: NAME}`: anything that speaks the OpenAI chat format."),
-    ("System: command", Command, "`system: {command: [program, argument]}`: one JSON object a line in (`item_id`, `input`) and out (`item_id`, `output`)."),
-    ("Panel", Panel, "Tier 2. There is no default judge."),
-    ("Judge", Judge, "`judges: ['provider:name']`, or a mapping with these fields."),
-    ("Rubric", Rubric, "A Markdown file with these fields as YAML front matter and the instructions as its text, or the same mapping in the suite. A bare `scale` (with `question` and `pass_at`) makes one criterion named `quality`."),
-    ("Criterion", Criterion, "`scale` is `binary`, `[1, 5]`, or levels with meanings: `{1: poor, 2: fair, 3: good}`."),
-    ("Example", Example, "A worked example; several are shown in an order drawn from the seed."),
-    ("Sampling", Sampling, "Tier 3. Every output has a known positive probability of being drawn; the probabilities are stored."),
-    ("Gate", Gate, "PASS needs every rule to pass."),
-    ("Settings: evalh.toml, or [tool.evalh] of pyproject.toml", Config, "Keys are never here: only the names of the environment variables that hold them."),
-    ("Settings: [providers.NAME]", ProviderConfig, ""),
-]
-_HIDDEN = {"root", "file"}
+_HEAD = """\
+# Suite reference
+
+<!-- Made from the models by `python -m evalh.docs`. A test compares; do not edit by hand. -->
+
+A suite is a Python file or a YAML file; both build the same model, and the fields are the same. `evalh plan` checks a
+suite without asking a model, and says file, line and field of what is wrong.
+
+An editor that knows JSON Schema checks YAML suites while you type, with this as their first line (the schema lies in the
+installed package too, as `evalh/suites/suite.schema.json`):
+
+```yaml
+# yaml-language-server: $schema=../evalh/suites/suite.schema.json
+```
+
+A YAML file is a suite where `golden:` stands at its left margin. In Python a suite is an `evalh.Suite` at the top level of
+a file; parts are `evalh.Panel`, `evalh.Judge`, `evalh.Rubric`, `evalh.Sampling`, `evalh.Gate` and the systems below, and
+test functions are added with `@suite.test`. Checks have their own page, [checks.md](checks.md).
+"""
+
+_SYSTEM = "A system under test has `name`, `version` and `family`, and one of five ways to get its outputs. "
+_PARTS: list[tuple[type[BaseModel], str, str]] = [
+    (Suite, "Suite", "Files that a suite names are looked up beside it, then in the folders above it, up to the project's root."),
+    (Recorded, "System: recorded outputs", _SYSTEM + "This one has them already: `system: outputs.jsonl`, or a mapping with these fields."),
+    (Function, "System: function", "`system: {function: 'package.module:name'}`; in Python the function itself, sync or async. "
+     "It returns text, a dict with `output` (and `tool_calls`, `cost_usd`, `meta`), or an `evalh.Output`."),
+    (Model, "System: model", "`system: {model: 'provider:name'}`. [providers.md](providers.md) lists the providers."),
+    (Endpoint, "System: endpoint", "`system: {endpoint: URL, model: NAME}`: a service that speaks the OpenAI chat format. Beside `endpoint` it has the fields of a model."),
+    (Command, "System: command", "`system: {command: [program, argument]}`: a program that reads one JSON object a line (`item_id`, `input`) and writes one a line "
+     "(`item_id`, `output`, or `error`), in any order."),
+    (Panel, "Panel", "Tier 2. `majority`: 1 or 0 by the votes, ½ for a split vote; `mean`: the weighted mean of the judges' scores; `unanimous`: 1 where all judges "
+     "pass the output, else 0. A panel of which half or less could be read gives no score: the output is *unscored*."),
+    (Judge, "Judge", "`provider:name`, or a mapping with these fields. There is no default judge."),
+    (Rubric, "Rubric", "A Markdown file with these fields as YAML front matter and the instructions as its text, or the same mapping in the suite. A bare `scale` "
+     "(with `question` and `pass_at`) makes one criterion named `quality`."),
+    (Criterion, "Criterion", "`scale` is `binary`, `[1, 5]`, or levels with meanings: `{1: poor, 2: fair, 3: good}`. A binary criterion passes at 1."),
+    (Example, "Example", ""),
+    (Sampling, "Sampling", "Tier 3. Every output has a known positive probability of being drawn; it is stored with the task. [labels.md](labels.md)"),
+    (Gate, "Gate", "PASS needs every rule to pass; [statistics.md](statistics.md) says how each is decided."),
+    (Config, "Settings: evalh.toml", "In `evalh.toml`, or `[tool.evalh]` of pyproject.toml, in the nearest folder at or above the current one. Keys are never here."),
+    (ProviderConfig, "Settings: [providers.NAME]", ""),
+]  # fmt: skip
+_FOUND = {"root", "file"}  # found by evalh, not written by users
+_WORDS = {str: "text", int: "integer", float: "number", bool: "true or false", Any: "any"}
+_DEFAULTS = {"None": "–", "True": "`true`", "False": "`false`", "[]": "–", "{}": "–", "": "–"}
 
 
 def reference() -> str:
     """The page, as Markdown."""
-    parts = ["# Suite reference\n\nMade from the code by `python -m evalh.docs`. An editor can check YAML suites with `evalh/suites/suite.schema.json`.\n"]
-    for title, model, intro in _PARTS:
-        rows = [_row(name, field) for name, field in model.model_fields.items() if name not in _HIDDEN]
-        parts.append(f"## {title}\n\n{intro}\n\n| field | type | default | meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+    return "\n".join([_HEAD, *(_section(*part) for part in _PARTS)])
+
+
+def _section(model: type[BaseModel], title: str, intro: str) -> str:
+    inherited = set(Model.model_fields) - {"model"} if model is Endpoint else _FOUND
+    rows = "".join(_row(name, field) for name, field in _own_first(model) if name not in inherited)
+    return f"## {title}\n\n{intro}\n\n| field | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}".replace("\n\n\n", "\n")
+
+
+def _own_first(model: type[BaseModel]) -> Sequence[tuple[str, Any]]:
+    """The fields of a model; what all systems share stands last."""
+    shared = System.model_fields if issubclass(model, System) else {}
+    return sorted(model.model_fields.items(), key=lambda pair: pair[0] in shared)
 
 
 def _row(name: str, field: Any) -> str:
-    default = "required" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
-    return f"| `{name}` | {_type(field.annotation)} | {default} | {(field.description or '').replace('|', '/')} |"
+    default = "required" if field.is_required() else _default(field.get_default(call_default_factory=True))
+    return f"| `{name}` | {type_words(field.annotation)} | {default} | {(field.description or '').replace('|', '/')} |\n"
 
 
-def _shown(value: Any) -> str:
-    return {"None": "–", "True": "true", "False": "false", "[]": "[]", "{}": "{}"}.get(str(value), str(value)).replace("|", "/") or '""'
+def _default(value: Any) -> str:
+    return _DEFAULTS.get(str(value), f"`{value:g}`" if isinstance(value, float) else f"`{value}`")
 
 
-def _type(annotation: Any) -> str:
-    text = getattr(annotation, "__name__", None) if isinstance(annotation, type) and not getattr(annotation, "__args__", None) else str(annotation)
-    for word in ("typing.", "evalh.suites.model.", "evalh.judging.rubric.", "evalh.config.", "evalh.checks.base.", "collections.abc."):
-        text = str(text).replace(word, "")
-    return text.split(", BeforeValidator")[0].replace("Annotated[", "").replace(" | None", "").replace("|", "or").replace("SerializeAsAny[", "")
+def type_words(annotation: Any) -> str:
+    """A type as users think of it: `list of text`, `` `both` or `drawn` ``, a part with a link to its section."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_words(inner[0])
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(type_words(a) for a in inner if a is not NoneType))
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin is list:
+        return f"list of {type_words(inner[0])}"
+    if origin is dict:
+        return "mapping"
+    if origin is Callable or annotation is Callable:
+        return "function"
+    return _WORDS.get(annotation) or _linked(annotation)
+
+
+def _linked(part: type) -> str:
+    if issubclass(part, Check):
+        return "[check](checks.md)"
+    if part is System:
+        return "[system](#system-recorded-outputs)"
+    title = next(title for model, title, _ in _PARTS if model is part)
+    anchor = "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c == "-")
+    return f"[{part.__name__.lower()}](#{anchor})"

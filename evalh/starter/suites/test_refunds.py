@@ -22,7 +22,7 @@ suite = evalh.Suite(
     # Tier 2: judges of *other* families than the system. There is no default judge: name yours, set the key, uncomment.
     # panel=evalh.Panel(judges=["anthropic:NAME", "openai:NAME"], rubric="rubrics/helpful.md"),
     # Tier 3: a small probability sample for people to label (`evalh label export tasks.jsonl`).
-    sampling=evalh.Sampling(labels=4, strategy="stratified"),
+    sampling=evalh.Sampling(labels=4, strategy="stratified", rubric="rubrics/helpful.md"),
     # What decides. Baselines are approved by hand: `evalh gate --approve RUN --as main`, then `baseline="main", margin=0.05`.
     gate=evalh.Gate(minimum=0.6),
 )
