@@ -1,4 +1,4 @@
-"""Writes the pages and files that are made from the code: `python -m evalh.docs`. A test fails where they are stale."""
+"""The pages and files that are made from the code. `python -m evalh.docs` writes them; a test fails where they are stale."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from evalh.checks.reference import reference as checks_page
 from evalh.store.docs import render as store_page
-from evalh.suites.schema import suite_schema
 from evalh.suites.reference import reference as suites_page
+from evalh.suites.schema import suite_schema
 
 ROOT = Path(__file__).parent.parent
 
 
 def pages() -> dict[Path, str]:
-    """Every generated file and what it has to contain."""
+    """Every generated file of a checkout and what it has to contain."""
     return {
         ROOT / "docs" / "checks.md": checks_page(),
         ROOT / "docs" / "store.md": store_page(),

@@ -54,8 +54,8 @@ CASES: dict[str, tuple[Break, str]] = {
     "unknown check": (lambda r: replace(r / "refunds.yaml", "max-chars", "max-char"), "max-chars"),
     "same family": (lambda r: replace(r / "refunds.yaml", "family: sim-writer", "family: sim-north"), "sim-north"),
     "unknown family of a judge": (
-        lambda r: replace(r / "refunds.yaml", '"sim:north-1"', '"openai:never-heard-of-9"'), "the family of judge 'openai:never-heard-of-9' is unknown"),
-    "unknown family of a system": (lambda r: replace(r / "refunds.yaml", ", family: sim-writer", ""), "the family of system 'good-bot' is unknown"),
+        lambda r: replace(r / "refunds.yaml", '"sim:north-1"', '"openai:never-heard-of-9"'), "the family of 'openai:never-heard-of-9' is unknown"),
+    "unknown family of a system": (lambda r: replace(r / "refunds.yaml", ", family: sim-writer", ""), "the family of 'good-bot' is unknown"),
     "named family that is not known": (lambda r: replace(r / "refunds.yaml", "family: sim-writer", "family: sim-writr"), "'sim-writr' is not known"),
     "budget without a price": (
         lambda r: replace(r / "refunds.yaml", '{model: "sim:north-1", source: judges.toml}', '{model: "openai:never-heard-of-9", family: sim-north, base_url: "http://127.0.0.1:9/v1"}'),

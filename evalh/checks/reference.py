@@ -20,7 +20,8 @@ Tier 1: deterministic rules, applied to every output before any judge is asked. 
 In a Python suite a check is an object, and its first settings may be given without their names:
 `checks.MaxWords(150)`. In YAML it is its kind with its first setting (`max-words: 150`), or with a mapping of settings
 (`regex: {pattern: "^Yes", ignore_case: true}`); settings may also stand beside the kind. A check without required settings
-may be a bare kind: `json-valid`. A plain function in a list of checks is a `python-function`.
+may be a bare kind: `json-valid`. A plain function in a list of checks is a `python-function`. The examples below are entries
+of a suite's `checks`.
 
 A check passes, fails, or is an *error*: it could not be decided, because it raised, ran out of time, or lacked a reference.
 An error is never a fail and never a pass, and stays one when the check is negated. Every row carries a score in [0, 1], too.
@@ -81,7 +82,8 @@ def reference() -> str:
 
 def _section(kind: str, cls: type[Check]) -> str:
     own = tuple(name for name in cls.model_fields if name not in COMMON)
-    order = [n for n in cls.positional for name in own if _written(cls, name) == n]
+    own = tuple(sorted(own, key=lambda name: (*cls.positional, _written(cls, name)).index(_written(cls, name))))
+    order = cls.positional
     positional = f"Without their names, in this order: {', '.join(f'`{n}`' for n in order)}.\n\n" if len(order) > 1 else ""
     table = f"{_table(cls, own)}\n\n" if own else ""
     example = EXAMPLES[kind]

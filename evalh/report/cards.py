@@ -108,15 +108,16 @@ def anchor(row: Row) -> str:
 def card(row: Row, limit: int) -> Card:
     """A row of `item_page` as the page shows it."""
     pair = " against ".join(filter(None, (row["system"], row.get("against"))))
+    outputs = sorted(row["outputs"], key=lambda output: output["system"] != row["system"])  # the one under test first
     score = row["score"]
     return Card(
         anchor=anchor(row),
         item_id=row["item_id"], slice=row["slice"] or "all", trial=row["trial"], systems=pair,
         score="unscored" if score is None else words.share(score), tone="warn" if score is None else "bad" if score < 0.5 else "plain",
         route=ROUTES.get(row["route"], str(row["route"])), why=excerpt(row["why"] or "", 160),
-        glance=excerpt(row["outputs"][0]["output"] or "", 110) if row["outputs"] else "",
+        glance=excerpt(outputs[0]["output"] or "", 110) if outputs else "",
         input=text(row["input"], limit), reference=text(row["reference"], limit),
-        answers=[_answer(output, limit) for output in row["outputs"]],
+        answers=[_answer(output, limit) for output in outputs],
         checks=sorted(row["checks"], key=lambda c: c["status"] == "pass"),
         judges=_judges(row["verdicts"], limit), masked=_masked(row["verdicts"]), apart=_apart(row),
     )  # fmt: skip

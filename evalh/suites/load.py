@@ -193,8 +193,9 @@ _PARTS: dict[tuple[str, ...], type[BaseModel]] = {
 
 def _explain(error: ValidationError, where: str, lines: dict[tuple[Any, ...], int]) -> InputError:
     """One line from the first thing that is wrong: line, field, what, and what would be right."""
-    first = error.errors()[0]
-    loc = tuple(part for part in first["loc"] if isinstance(part, int) or not part.startswith("function-"))
+    found = error.errors()
+    first = next((e for e in found if e["loc"][-1:] != ("str",)), found[0])  # of a rubric that is neither path nor mapping, the mapping's error
+    loc = tuple(part for part in first["loc"] if isinstance(part, int) or not (part.startswith("function-") or part in ("Rubric", "str")))
     known = [loc[:n] for n in range(len(loc), -1, -1) if loc[:n] in lines]
     place = f"{where}:{lines[known[0]]}" if known else where
     field = ".".join(str(part) for part in loc)
@@ -213,7 +214,7 @@ def _explain(error: ValidationError, where: str, lines: dict[tuple[Any, ...], in
 def _line_of(error: BaseException, path: Path) -> int:
     traceback, line = error.__traceback__, 1
     while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == str(path):
+        if Path(traceback.tb_frame.f_code.co_filename).resolve() == path.resolve():
             line = traceback.tb_lineno
         traceback = traceback.tb_next
     return getattr(error, "lineno", None) or line

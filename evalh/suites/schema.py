@@ -1,76 +1,126 @@
-"""The JSON Schema of a YAML suite, for editors. Made from the models; shipped as `suite.schema.json`."""
+"""The JSON Schema of a YAML suite, for editors: made from the models, shipped as `suite.schema.json`.
+
+The schema never refuses what the loader takes; the loader, which knows files and families, says more. Checks of installed
+plugins are not in the shipped file: `python -m evalh.suites.schema > suite.schema.json` writes one that has them.
+"""
 
 from __future__ import annotations
 
+import inspect
+import json
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from evalh.checks.registry import kinds
-from evalh.judging.rubric import BINARY, Rubric
-from evalh.suites.model import Command, Endpoint, Function, Judge, Model, Panel, Recorded, Suite
+from evalh.checks.base import Check
+from evalh.checks.registry import BUILT_IN, COMMON, NOT, kind_class, kinds
+from evalh.judging.rubric import Rubric
+from evalh.suites.model import Command, Endpoint, Function, Judge, Model, Panel, Recorded, Sampling, Suite
 
-COMMON = ("name", "negate", "blocking", "weight")
+Schema = dict[str, Any]
+_NULL = {"type": "null"}
 
 
 class _Yaml(GenerateJsonSchema):
-    """What Python writes as a function, YAML writes as 'module:function'."""
+    """What Python writes as a function, YAML writes as 'package.module:name'."""
 
     def callable_schema(self, schema: core_schema.CallableSchema) -> JsonSchemaValue:
         return {"type": "string", "pattern": "^[\\w.]+:\\w+$"}
 
 
-def suite_schema() -> dict[str, Any]:
-    """The schema (draft 2020-12) that a YAML suite obeys."""
-    definitions: dict[str, Any] = {}
+def suite_schema(checks: Mapping[str, type[Check]] | None = None) -> Schema:
+    """The schema (draft 2020-12) of a YAML suite with these kinds of checks; the built-in ones where not given."""
+    known = checks if checks is not None else {kind: kind_class(kind) for kind in BUILT_IN}
+    definitions: Schema = {}
     suite = _of(Suite, definitions)
-    _of(Panel, definitions)
-    suite["properties"]["system"] = {"$ref": "#/$defs/AnySystem"}
+    for model in (Panel, Judge, Sampling):
+        definitions[model.__name__] = _of(model, definitions)
+    suite["properties"]["system"] = {"$ref": "#/$defs/AnySystem", "description": "what is under test"}
     suite["properties"]["checks"]["items"] = {"$ref": "#/$defs/AnyCheck"}
-    panel = definitions["Panel"]
-    panel["properties"]["against"] = {"anyOf": [{"$ref": "#/$defs/AnySystem"}, {"type": "null"}], "default": None}
-    panel["properties"]["judges"]["items"] = {"anyOf": [{"type": "string", "pattern": "^[a-z0-9_-]+:.+$"}, {"$ref": "#/$defs/Judge"}]}
-    _of(Judge, definitions)
-    definitions["Rubric"] = _rubric(definitions)
-    systems = [_of(kind, definitions) for kind in (Recorded, Function, Endpoint, Model, Command)]
-    definitions["AnySystem"] = {"anyOf": [{"type": "string", "pattern": "\\.jsonl$"}, *systems]}
-    definitions["AnyCheck"] = _checks(definitions)
-    for unused in ("Check", "System"):
-        definitions.pop(unused, None)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalh suite", **suite, "$defs": dict(sorted(definitions.items()))}
+    panel = definitions["Panel"]["properties"]
+    panel["against"] = {"anyOf": [{"$ref": "#/$defs/AnySystem"}, _NULL], "description": panel["against"]["description"]}
+    panel["judges"]["items"] = {"anyOf": [{"type": "string", "pattern": "^[a-z0-9_-]+:.+$"}, {"$ref": "#/$defs/Judge"}]}
+    definitions |= _rubric() | _systems() | _checks(known)
+    for base in ("Check", "System"):
+        definitions.pop(base, None)
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **suite, "$defs": dict(sorted(definitions.items()))}
+    return {"$schema": made.pop("$schema"), "title": "A suite of evalh", **_terse(made)}
 
 
-def _of(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+def _of(model: type[BaseModel], definitions: Schema) -> Schema:
+    """The schema of a model; what it refers to goes to `definitions`."""
     schema = model.model_json_schema(schema_generator=_Yaml)
-    definitions.update({k: v for k, v in schema.pop("$defs", {}).items() if k not in definitions})
+    for name, part in schema.pop("$defs", {}).items():
+        definitions.setdefault(name, part)
     return schema
 
 
-def _rubric(definitions: dict[str, Any]) -> dict[str, Any]:
+def _systems() -> Schema:
+    made: Schema = {}
+    refs = []
+    for kind in (Recorded, Function, Endpoint, Model, Command):
+        made[kind.__name__] = _of(kind, made)
+        refs.append({"$ref": f"#/$defs/{kind.__name__}"})
+    made["AnySystem"] = {"anyOf": [{"type": "string", "pattern": "\\.jsonl$", "description": "recorded outputs"}, *refs]}
+    return made
+
+
+def _rubric() -> Schema:
     """A rubric as users write it: short scales, and a bare `scale` for a single criterion."""
-    rubric = _of(Rubric, definitions)
+    made: Schema = {}
+    made["Rubric"] = _of(Rubric, made)
     levels = {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 2}
     ends = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
-    scale = {"anyOf": [{"const": "binary"}, ends, levels], "description": f"binary ({BINARY}), [1, 5], or levels with meanings"}
-    definitions["Criterion"]["properties"]["scale"] = scale
-    rubric["properties"] |= {"scale": scale, "question": {"type": "string"}, "pass_at": {"type": "integer"}}
-    return rubric
+    scale = {"anyOf": [{"const": "binary"}, ends, levels], "description": "binary (0: no, 1: yes), [1, 5], or levels with meanings"}
+    made["Criterion"]["properties"]["scale"] = scale
+    criterion = {name: {"$ref": f"#/$defs/Criterion/properties/{name}"} for name in ("scale", "question", "pass_at")}
+    made["Rubric"]["properties"] |= criterion
+    return made
 
 
-def _checks(definitions: dict[str, Any]) -> dict[str, Any]:
-    """A check is its kind alone, its kind with its first setting, or its kind with a mapping of settings."""
-    forms: list[dict[str, Any]] = []
-    for kind, model in sorted(kinds().items()):
-        settings = _of(model, definitions)
-        first = next(iter(model.positional), None)
-        common = {name: settings["properties"][name] for name in COMMON}
-        values: list[dict[str, Any]] = [{k: v for k, v in settings.items() if k != "description"}]
-        if first is not None:
-            values.append(settings["properties"][first])
-        for name in (kind, f"not-{kind}"):
-            others = {k: v for k, v in settings["properties"].items() if k not in common}
-            forms.append({"type": "object", "required": [name], "properties": {name: {"anyOf": values}, **others, **common}, "additionalProperties": False})
-    bare = [name for kind, model in sorted(kinds().items()) if not any(f.is_required() for f in model.model_fields.values()) for name in (kind, f"not-{kind}")]
-    return {"anyOf": [{"enum": bare}, *forms]}
+def _checks(known: Mapping[str, type[Check]]) -> Schema:
+    """A check is its kind alone, its kind with its first setting, or its kind with a mapping; settings may stand beside it."""
+    made: Schema = {"CheckSettings": {"properties": Check.model_json_schema()["properties"]}}
+    for kind, model in known.items():
+        made[f"check {kind}"] = _check(kind, model, made)
+    bare = [name for kind, model in known.items() if not any(f.is_required() for f in model.model_fields.values()) for name in (kind, NOT + kind)]
+    made["AnyCheck"] = {"anyOf": [{"enum": bare}, *({"$ref": f"#/$defs/check {kind}".replace(" ", "%20")} for kind in known)]}
+    return made
+
+
+def _check(kind: str, model: type[Check], definitions: Schema) -> Schema:
+    settings = _of(model, definitions)["properties"]
+    here = f"#/$defs/check%20{kind}/$defs/settings/properties"
+    values: list[Schema] = [{"$ref": f"#/$defs/check%20{kind}/$defs/settings"}]
+    if model.positional:
+        values.append({"$ref": f"{here}/{model.positional[0]}"})
+    else:
+        values += [{"const": True}, _NULL]
+    value = {"anyOf": values, "description": inspect.cleandoc(model.__doc__ or "")}
+    own = {name: schema for name, schema in settings.items() if name not in COMMON}
+    common = {name: {"$ref": f"#/$defs/CheckSettings/properties/{name}"} for name in COMMON}
+    return {
+        "type": "object",
+        "properties": {kind: value, NOT + kind: value, **{name: {"$ref": f"{here}/{name}"} for name in own}, **common},
+        "oneOf": [{"required": [kind]}, {"required": [NOT + kind]}],
+        "additionalProperties": False,
+        "$defs": {"settings": {"type": "object", "properties": {**own, **common}, "additionalProperties": False}},
+    }
+
+
+def _terse(node: Any, names: bool = False) -> Any:
+    """Without the titles that pydantic makes from field names, and without null defaults. `names`: the keys are fields."""
+    if isinstance(node, list):
+        return [_terse(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    kept = node if names else {k: v for k, v in node.items() if k != "title" and not (k == "default" and v is None)}
+    return {k: _terse(v, names=not names and k in ("properties", "$defs")) for k, v in kept.items()}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(suite_schema(kinds()), indent=1) + "\n")
