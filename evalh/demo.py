@@ -7,8 +7,9 @@ by side: this is what evalh is for, on judges whose faults are known.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import log2
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from evalh.config import load_config
 from evalh.errors import UsageError
@@ -21,7 +22,8 @@ from evalh.sim.profile import Judge, load_profile
 from evalh.sim.truth import Truth, load_truth
 from evalh.stats.agreement import VerdictRow, consistency, first_share
 from evalh.stats.intervals import rate, tango
-from evalh.store.runs import find_run, outputs_of, verdicts_of
+from evalh.stats.logistic import logistic
+from evalh.store.runs import checks_of, find_run, outputs_of, verdicts_of
 from evalh.store.store import Store
 from evalh.suites.load import load_suites
 from evalh.suites.model import Suite
@@ -39,11 +41,20 @@ class Bias(NamedTuple):
     what: str
     given: float
     measured: Estimate
+    unit: Literal["share", "log-odds"] = "share"
 
     @property
     def recovered(self) -> bool:
         low, high = self.measured.low, self.measured.high
         return low is not None and high is not None and low <= self.given <= high
+
+
+class Appearance(NamedTuple):
+    """What a judge that calculates nothing says of trajectories that a check has measured (physics v2, check not blocking)."""
+
+    outputs: int
+    wrong: int  # by the check
+    wrong_but_plausible: int  # of those, passed by the judge
 
 
 class DemoResult(NamedTuple):
@@ -52,6 +63,7 @@ class DemoResult(NamedTuple):
     runs: dict[str, dict[str, Any]]  # `suite version` → run document
     gates: list[tuple[str, str, GateDecision]]  # suite, what was decided, decision
     biases: list[Bias]
+    appearance: Appearance
     store: Store
 
 
@@ -81,18 +93,31 @@ def run_demo(store_at: Path, watch: Callable[[str, int], Any]) -> DemoResult:
         worse = _run(suites[name], store, "v2", watch, runs)
         gates.append((name, "v2 against v1", gate_run(store, worse, baseline="main")))
         gates.append((name, "v1 against v2", gate_run(store, good, baseline=worse)))
+    seen = _run(unblocked(suites["physics"]), store, "v2", watch, runs)
     pairs = _run(suites[PAIRS], store, None, watch, runs)
-    return DemoResult(runs, gates, measure(store, [r["run"] for r in runs.values()], pairs), store)
+    return DemoResult(runs, gates, measure(store, [r["run"] for r in runs.values()], pairs), _appearance(store, seen), store)
 
 
 def _run(suite: Suite, store: Store, version: str | None, watch: Callable[[str, int], Any], runs: dict[str, dict[str, Any]]) -> str:
-    outputs = None if version is None else str(material() / "golden" / suite.name / "outputs" / f"{version}.jsonl")
+    golden = Path(suite.golden).name
+    outputs = None if version is None else str(material() / "golden" / golden / "outputs" / f"{version}.jsonl")
     prepared = prepare(suite, load_config(material()), outputs=outputs)
     title = f"{suite.name} {version}" if version else suite.name
     with watch(title, len(prepared.items)) as told:
         outcome = _finished(run(prepared, store, RunOptions(), told))
     runs[title] = run_document(store, find_run(store, outcome.run_id))
     return outcome.run_id
+
+
+def unblocked(suite: Suite) -> Suite:
+    """The suite with checks that let everything pass on to the judges: to see what they would have said."""
+    return suite.model_copy(update={"name": f"{suite.name}_unblocked", "checks": [c.model_copy(update={"blocking": False}) for c in suite.checks]})
+
+
+def _appearance(store: Store, run_id: str) -> Appearance:
+    wrong = {item for (item, _, _), rows in checks_of(store, run_id).items() if any(r.status == "fail" for r in rows)}
+    passed = {v["item_id"] for v in verdicts_of(store, run_id) if v["status"] == "scored" and v["raw_score"] == 1.0}
+    return Appearance(len(outputs_of(store, run_id)), len(wrong), len(wrong & passed))
 
 
 def _finished(outcome: RunOutcome) -> RunOutcome:
@@ -114,7 +139,9 @@ def measure(store: Store, runs: Sequence[str], pairs: str) -> list[Bias]:
     paired = _by_judge(verdicts_of(store, pairs))
     single = _by_judge([v | {"run": r} for r in runs if r != pairs for v in verdicts_of(store, r)])
     texts = {run_id: outputs_of(store, run_id) for run_id in runs if run_id != pairs}
-    found = [b for name, rows in paired.items() for b in [_position(name, judges[name], rows)]]
+    pair_texts = outputs_of(store, pairs)
+    found = [_position(name, judges[name], rows) for name, rows in paired.items()]
+    found += [_length(name, judges[name], rows, pair_texts, truth) for name, rows in paired.items()]
     return found + [b for name, rows in single.items() if name in judges for b in _errors(name, judges[name], rows, texts, truth)]
 
 
@@ -127,6 +154,24 @@ def _position(name: str, judge: Judge, rows: Sequence[Mapping[str, Any]]) -> Bia
     return Bias(name, "prefers what is shown first", judge.position_bias, Estimate(
         value=(first.n_first - first.n_second) / n, low=low, high=high, level=LEVEL, n=n, method="preference fairness, Tango",
     ))  # fmt: skip
+
+
+def _length(name: str, judge: Judge, rows: Sequence[Mapping[str, Any]], texts: Mapping[str, Any], truth: Truth) -> Bias:
+    """What a doubling of length adds to the log-odds of winning, at equal truth (METHODS §1.3): pairs in both orders."""
+    x, y, items = [], [], []
+    for row in rows:
+        if row["winner"] in (None, "tie"):
+            continue
+        by_name = {o.system: truth.find(o.text, None) for o in texts[row["item_id"]]}
+        first, second = (by_name[s] for s in row["systems"])
+        gap = second.on(row["aspect"]) - first.on(row["aspect"])
+        x.append([1.0, (gap > 0) - (gap < 0), log2(second.chars / first.chars)])
+        y.append(float(row["winner"] == row["systems"][1]))
+        items.append(row["item_id"])
+    fitted = logistic(x, y, items, level=LEVEL)[2]
+    return Bias(name, "prefers what is longer, per doubling", judge.verbosity_bias, Estimate(
+        value=fitted.value, low=fitted.low, high=fitted.high, level=LEVEL, n=len(set(items)), method="logistic, clustered by item",
+    ), "log-odds")  # fmt: skip
 
 
 def _errors(name: str, judge: Judge, rows: Sequence[Mapping[str, Any]], texts: Mapping[str, Any], truth: Truth) -> list[Bias]:

@@ -50,13 +50,16 @@ class RecordedSource:
         for output in read_outputs(path):
             if spec.name is None or output.system == spec.name:
                 self.systems.setdefault(output.system, spec.family or output.family)
-                named = output.model_copy(
-                    update={"family": spec.family or output.family, "system_version": spec.version or output.system_version}
-                )
+                update = {"family": spec.family or output.family, "system_version": spec.version or output.system_version}
+                named = output.model_copy(update={**update, "system": spec.rename or output.system})
                 self.by_item.setdefault(output.item_id, []).append(named)
         if not self.by_item:
             what = "holds no output" if spec.name is None else f"holds no output of system {spec.name!r}"
             raise InputError(what, where=spec.recorded, hint="`name` must be the `system` of its lines")
+        if spec.rename is not None and len(self.systems) > 1:
+            raise InputError(f"`rename` needs one system, and the file holds {len(self.systems)}", where=spec.recorded, hint="pick one by `name`")
+        if spec.rename is not None:
+            self.systems = {spec.rename: next(iter(self.systems.values()))}
 
     async def answer(self, item: Item) -> list[Output]:
         return self.by_item.get(item.item_id, [])

@@ -36,7 +36,7 @@ suite = evalh.Suite(
         judges=[
             evalh.Judge(model="sim:north-1", source="judges.toml"),
             evalh.Judge(model="sim:south-1", source="judges.toml"),
-            evalh.Judge(model="sim:east-1", source="judges.toml"),
+            evalh.Judge(model="sim:east-1", source="judges.toml", api="anthropic"),  # asked through the anthropic client
         ],
         rubric="rubrics/support.md",
         rule="majority",

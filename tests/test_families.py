@@ -156,7 +156,13 @@ def test_a_name_that_says_no_family_or_two_is_unknown(model: str) -> None:
 
 @pytest.mark.parametrize(
     ("model", "vendor"),
-    [("claude-sonnet-9", "Anthropic"), ("gpt-5.99", "OpenAI"), ("gemini-9-pro", "Google"), ("llama-3.9-8b", "Meta"), ("qwen9:8b", "Alibaba")],
+    [
+        ("claude-sonnet-9", "Anthropic"),
+        ("gpt-5.99", "OpenAI"),
+        ("gemini-9-pro", "Google"),
+        ("llama-3.9-8b", "Meta"),
+        ("qwen9:8b", "Alibaba"),
+    ],
 )
 def test_a_version_newer_than_the_table_has_a_vendor_and_no_cutoff(model: str, vendor: str) -> None:
     """gpt-5.99 is OpenAI's, but the cutoff of gpt-5 is not its cutoff."""
@@ -203,7 +209,8 @@ SENTENCES = {
     ("judgelm", "gpt-4"): "judgelm (BAAI; base vicuna of LMSYS; base llama-1 of Meta; distilled from gpt-4 of OpenAI and gpt-3.5 of "
     "OpenAI) and gpt-4 (OpenAI) share gpt-4 of OpenAI, from which judgelm was distilled",
     ("smollm", "hermes-3"): "smollm (Hugging Face; distilled from mixtral of Mistral and llama-3.1 of Meta and qwen-2.5 of Alibaba) and "
-    "hermes-3 (Nous Research; base llama-3.1 of Meta) share llama-3.1 of Meta, from which smollm was distilled and on which hermes-3 is built",
+    "hermes-3 (Nous Research; base llama-3.1 of Meta) share llama-3.1 of Meta, from which smollm was distilled and on which hermes-3 "
+    "is built",
     ("flow-judge", "gpt-4o"): "flow-judge (Flow AI; base phi-3.5 of Microsoft; distilled from OpenAI) and gpt-4o (OpenAI) share OpenAI, "
     "from which flow-judge was distilled",
     ("claude-5", "gpt-5"): None,

@@ -185,14 +185,6 @@ def test_v2_of_support_is_smoother_and_longer() -> None:
     assert 0.35 <= promises <= 0.45
 
 
-def test_pairs_file_is_both_versions() -> None:
-    """pairs.jsonl holds the texts of v1 and v2 under two names, since a pair needs two."""
-    rows = list(read_outputs(ROOT / "golden/support/outputs/pairs.jsonl"))
-    for version in ("v1", "v2"):
-        mine = {o.item_id: o.text for o in rows if o.system == f"support-bot {version}"}
-        assert mine == {item_id: o.text for item_id, o in outputs("support", version).items()}
-
-
 @pytest.mark.parametrize("path", sorted((SUITES / "schemas").glob("*.json")), ids=lambda p: p.name)
 def test_schema_is_a_schema(path: Path) -> None:
     """A shipped schema is valid draft 2020-12 and says so."""

@@ -31,7 +31,6 @@ def build(root: Path) -> list[File]:
         File("golden/support/items.jsonl", canary, items),
         File("golden/support/outputs/v1.jsonl", canary, [_output(entry, "v1") for entry in ordered]),
         File("golden/support/outputs/v2.jsonl", canary, [_output(entry, "v2") for entry in ordered]),
-        File("golden/support/outputs/pairs.jsonl", canary, [_named(entry, version) for entry in ordered for version in ("v1", "v2")]),
         File("frozen_refs/support/refs.jsonl", frozen_canary, [_frozen(entry, clauses) for entry in frozen]),
         File("suites/truth/support.jsonl", canary, facts),
     ]
@@ -67,11 +66,6 @@ def _output(entry: dict[str, Any], version: str) -> dict[str, Any]:
     fault = entry.get("v1_fault") if version == "v1" else entry["fault"] if entry["fault"] != "none" else None
     price, pace = (0.0021, 1400.0) if version == "v1" else (0.0006, 550.0)  # v2 is the cheaper, faster prompt
     return output(entry["id"], entry[version], system="support-bot", version=version, cost=price, latency=pace, fault=fault)
-
-
-def _named(entry: dict[str, Any], version: str) -> dict[str, Any]:
-    """The same output under a name of its own: the two systems of a pair need different names."""
-    return {**_output(entry, version), "system": f"support-bot {version}"}
 
 
 def _facts(entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ def _document(result: Any, reports: dict[str, str]) -> dict[str, Any]:
         "runs": result.runs,
         "gates": [{"suite": s, "decided": what, **d.model_dump(mode="json")} for s, what, d in result.gates],
         "biases": [{**b._asdict(), "measured": b.measured.model_dump(), "recovered": b.recovered} for b in result.biases],
+        "appearance": result.appearance._asdict(),
         "reports": reports,
         "store": str(result.store.path),
     }
@@ -65,7 +66,12 @@ def _show(result: Any, reports: dict[str, str], seconds: float) -> None:
     skipped = sum(d["tiers"]["judges"]["skipped"] for d in result.runs.values())
     asked = sum(d["tiers"]["judges"]["asked"] + d["tiers"]["judges"]["cached"] for d in result.runs.values())
     out.print(f"  Tier 1 saved {skipped} of {skipped + asked} judge calls: {dollars(saved)} beside {dollars(spent)} spent (at the simulator's stated prices).\n", markup=False)
-    biases = [[b.judge, b.what, percent(b.given), interval(b.measured.model_dump()), "yes" if b.recovered else "no"] for b in result.biases]
+    seen = result.appearance
+    out.print(
+        f"  Why checks come first: of {seen.outputs} physics trajectories of v2, a least-squares check finds {seen.wrong} with wrong physics;"
+        f" the judge of appearance calls {seen.wrong_but_plausible} of these plausible.\n", markup=False,
+    )  # fmt: skip
+    biases = [[b.judge, b.what, *_given_and_measured(b), "yes" if b.recovered else "no"] for b in result.biases]
     out.print(table("What the judges were given, and what their verdicts show", ["judge (simulated)", "bias", "given", "measured", "within"], biases, right=(2,)))
     gates = [[suite, what, d.decision, _why(d.reasons)] for suite, what, d in result.gates]
     out.print(table("May this version ship? v2 is worse in a known way", ["suite", "decided", "gate", "why"], gates))
@@ -73,6 +79,13 @@ def _show(result: Any, reports: dict[str, str], seconds: float) -> None:
         out.print(f"  report of {title:16} {path}", markup=False, soft_wrap=True)
     out.print(f"  store {result.store.path}: `evalh sql \"SELECT * FROM verdicts LIMIT 5\" --store {result.store.path}`", markup=False, soft_wrap=True)
     out.print(f"  {seconds:.0f} s. {SIMULATED}", markup=False, soft_wrap=True)
+
+
+def _given_and_measured(bias: Any) -> tuple[str, str]:
+    if bias.unit == "share":
+        return percent(bias.given), interval(bias.measured.model_dump())
+    measured = bias.measured
+    return f"{bias.given:.2f}", f"{measured.value:.2f} [{measured.low:.2f}, {measured.high:.2f}]"
 
 
 def _why(reasons: list[str]) -> str:

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 — look-alike characters are what this module is about
 """Masking: hides from a judge who wrote an output, and records what was hidden.
 
 Two things are masked: the names of the systems compared, anywhere; and any known name of a model or a vendor where the
@@ -23,7 +22,7 @@ from evalh.errors import EvalhError
 from evalh.judging import self_identification as phrases
 from evalh.judging.families import Families
 
-TOKEN = "[name withheld]"
+NEUTRAL = "[name withheld]"
 SHORTEST_NAME = 3  # characters; a shorter name is a syllable of ordinary words
 MOST_PASSES = 12  # two are usual: one masks, one finds nothing left
 
@@ -54,7 +53,7 @@ def mask(text: str, *, names: Sequence[str], families: Families) -> tuple[str, l
     Raises:
         EvalhError: the text still identified its author after `MOST_PASSES`; it must not reach a judge.
     """
-    listed, known = _listed(tuple(names)), _known(families)
+    listed, known = _folded_names(tuple(names)), _known(families)
     spans: list[_Span] = []
     for _ in range(MOST_PASSES):
         masked, starts = _apply(text, spans)
@@ -77,8 +76,8 @@ def _apply(text: str, spans: Sequence[_Span]) -> tuple[str, list[int]]:
     for span in spans:
         length += span.start - position
         starts.append(length)
-        pieces += [text[position : span.start], TOKEN]
-        length += len(TOKEN)
+        pieces += [text[position : span.start], NEUTRAL]
+        length += len(NEUTRAL)
         position = span.end
     return "".join([*pieces, text[position:]]), starts
 
@@ -86,7 +85,7 @@ def _apply(text: str, spans: Sequence[_Span]) -> tuple[str, list[int]]:
 def _original(position: int, spans: Sequence[_Span], starts: Sequence[int]) -> int:
     """Where a position of the masked text, outside its tokens, lies in the original."""
     before = bisect_left(starts, position)
-    return position if before == 0 else spans[before - 1].end + position - (starts[before - 1] + len(TOKEN))
+    return position if before == 0 else spans[before - 1].end + position - (starts[before - 1] + len(NEUTRAL))
 
 
 def _merged(spans: Iterable[_Span]) -> list[_Span]:
@@ -102,11 +101,11 @@ def _merged(spans: Iterable[_Span]) -> list[_Span]:
     return merged
 
 
-def _find(text: str, listed: _Lexicon, known: _Lexicon) -> list[_Span]:
+def _find(text: str, listed: Sequence[str], known: _Lexicon) -> list[_Span]:
     """What to mask in a text, tokens that stand in it aside."""
     folded = _Folded.of(text)
-    found = [_Span(n.start, n.end, "name of a system") for n in listed.names_in(folded.text) if n.kind != phrases.WITHHELD]
-    places = [name for name in known.names_in(folded.text) if not _is_person(name, folded)]
+    found = list(_occurrences(folded, listed))
+    places = [name for name in known.names_in(folded) if not _is_person(name, folded)]
     if any(place.kind != phrases.WITHHELD for place in places):
         skeleton, positions = _skeleton(folded.text, places)
         for language, pattern in phrases.patterns(_fold):
@@ -172,6 +171,13 @@ class _Folded(NamedTuple):
             return cls(text, source, None)
         return cls(text, source, [i for i, char in enumerate(source) for _ in table[char]])
 
+    def parted(self, position: int) -> bool:
+        """Whether a word may begin or end here: not between two letters, unless something unseen stands between them."""
+        if not (0 < position < len(self.text) and _JOINED.match(self.text, position - 1) and _JOINED.match(self.text, position)):
+            return True
+        between = self.source[self.origins[position - 1] + 1 : self.origins[position]] if self.origins else ""
+        return any(not unicodedata.combining(char) for char in between)
+
     def original(self, start: int, end: int) -> tuple[int, int]:
         """The span of the source from which `[start, end)` came: whole characters with their accents."""
         first, last = (start, end) if self.origins is None else (self.origins[start], self.origins[end - 1] + 1)
@@ -185,7 +191,7 @@ class _Folded(NamedTuple):
 # Scripts written without spaces, or with particles that cling to a name: between them and a name there is always a boundary.
 _JOINED_SCRIPTS = "\u0e00-\u0eff\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 _LETTER = rf"[^\W_{_JOINED_SCRIPTS}]"
-_WORDS = re.compile(rf"{re.escape(TOKEN)}|[{_JOINED_SCRIPTS}]|(?:(?!\d){_LETTER}){{1,64}}|\d{{1,64}}")
+_WORDS = re.compile(rf"{re.escape(NEUTRAL)}|[{_JOINED_SCRIPTS}]|(?:(?!\d){_LETTER}){{1,64}}|\d{{1,64}}")
 _JOINED = re.compile(_LETTER)
 _DASHES = str.maketrans("—_", "--")
 _VERSION_WORD = (
@@ -203,49 +209,61 @@ class _Name(NamedTuple):
     kind: str
 
 
-class _Lexicon:
-    """Names, each of a kind, found in a folded text by their first word: leftmost, then longest, between word boundaries."""
+@lru_cache(maxsize=64)
+def _folded_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are masked anywhere, as they are compared."""
+    told = (name for name in names if len(name.strip()) >= SHORTEST_NAME and any(map(str.isalpha, name)))
+    return tuple(filter(None, (_Folded.of(name).text.translate(_DASHES).strip() for name in told)))
 
-    def __init__(self, names: Iterable[tuple[str, str]], *, versions: bool) -> None:
-        self._versions = versions  # `GPT-4 Turbo` is one name where GPT is known
+
+def _occurrences(folded: _Folded, names: Sequence[str]) -> Iterator[_Span]:
+    """Where a text holds one of the names as a word, outside tokens."""
+    plain = folded.text.translate(_DASHES)
+    tokens = [token.start() for token in re.finditer(re.escape(NEUTRAL), plain)]
+    for name in names:
+        start = plain.find(name)
+        while start >= 0:
+            end = start + len(name)
+            token = bisect_left(tokens, end) - 1  # the last one that begins before the end
+            if (token < 0 or tokens[token] + len(NEUTRAL) <= start) and folded.parted(start) and folded.parted(end):
+                yield _Span(start, end, "name of a system")
+            start = plain.find(name, start + 1)
+
+
+class _Lexicon:
+    """Known names, each of a kind, found by their first word: leftmost, then longest, with the version that follows."""
+
+    def __init__(self, names: Iterable[tuple[str, str]]) -> None:
         self._by_word: dict[str, dict[str, str]] = {}
         for name, kind in names:
             folded = _Folded.of(name).text.translate(_DASHES).strip()
-            if first := _WORDS.search(folded):
-                self._by_word.setdefault(first[0], {}).setdefault(folded[first.start() :], kind)
+            if first := _WORDS.match(folded):
+                self._by_word.setdefault(first[0], {}).setdefault(folded, kind)
         self._longest = {word: sorted(known, key=len, reverse=True) for word, known in self._by_word.items()}
 
-    def names_in(self, folded: str) -> Iterator[_Name]:
-        plain = folded.translate(_DASHES)
+    def names_in(self, folded: _Folded) -> Iterator[_Name]:
+        """The names that a text holds, and the tokens."""
+        plain = folded.text.translate(_DASHES)
         end = 0
         for word in _WORDS.finditer(plain):
             if word.start() < end:
                 continue
-            if word[0] == TOKEN:
+            if word[0] == NEUTRAL:
                 yield _Name(word.start(), end := word.end(), phrases.WITHHELD)
-            elif name := self._at(plain, word.start(), word[0]):
+            elif word[0] in self._longest and folded.parted(word.start()) and (name := self._at(folded, plain, word.start(), word[0])):
                 yield name
                 end = name.end
 
-    def _at(self, plain: str, start: int, word: str) -> _Name | None:
-        if word not in self._longest or (start and _JOINED.match(plain, start - 1) and _JOINED.match(plain, start)):
-            return None
+    def _at(self, folded: _Folded, plain: str, start: int, word: str) -> _Name | None:
         for known in self._longest[word]:
             if not plain.startswith(known, start):
                 continue
             kind, end = self._by_word[word][known], start + len(known)
-            if self._versions and kind != phrases.VENDOR and (version := _VERSION.match(plain, end)):
+            if kind != phrases.VENDOR and (version := _VERSION.match(plain, end)):
                 end = version.end()
-            if end == len(plain) or not (_JOINED.match(plain, end - 1) and _JOINED.match(plain, end)):
+            if folded.parted(end):
                 return _Name(start, end, kind)
         return None
-
-
-@lru_cache(maxsize=64)
-def _listed(names: tuple[str, ...]) -> _Lexicon:
-    """The names that are masked anywhere."""
-    told = (name for name in names if len(name.strip()) >= SHORTEST_NAME and any(map(str.isalpha, name)))
-    return _Lexicon(((name, phrases.MODEL) for name in told), versions=False)
 
 
 @lru_cache(maxsize=8)
@@ -254,7 +272,7 @@ def _known(families: Families) -> _Lexicon:
     models = {name.casefold() for family in families for name in family.names}
     vendors = {spelling.casefold() for spellings in families.vendors.values() for spelling in spellings}
     kinds = {name: phrases.BOTH if name in vendors else phrases.MODEL for name in models} | dict.fromkeys(vendors - models, phrases.VENDOR)
-    return _Lexicon(kinds.items(), versions=True)
+    return _Lexicon(kinds.items())
 
 
 def _is_person(name: _Name, folded: _Folded) -> bool:

@@ -97,7 +97,7 @@ def text(value: Any, limit: int) -> Text | None:
         return None
     whole = as_text(value)
     kept, left_out = cut(whole, limit)
-    return _folded(shown(kept), whole, left_out)
+    return _folded(shown(kept), kept, left_out)
 
 
 def anchor(row: Row) -> str:
@@ -115,7 +115,7 @@ def card(row: Row, limit: int) -> Card:
         item_id=row["item_id"], slice=row["slice"] or "all", trial=row["trial"], systems=pair,
         score="unscored" if score is None else words.share(score), tone="warn" if score is None else "bad" if score < 0.5 else "plain",
         route=ROUTES.get(row["route"], str(row["route"])), why=excerpt(row["why"] or "", 160),
-        glance=excerpt(outputs[0]["output"] or "", 110) if outputs else "",
+        glance=excerpt(outputs[0]["output"] or "", min(110, limit)) if outputs else "",
         input=text(row["input"], limit), reference=text(row["reference"], limit),
         answers=[_answer(output, limit) for output in outputs],
         checks=sorted(row["checks"], key=lambda c: c["status"] == "pass"),
@@ -145,16 +145,16 @@ def says(row: Row) -> list[tuple[str, str]]:
 # ---- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _folded(body: Markup, whole: str, left_out: int) -> Text:
-    long = len(whole) > FOLD or whole.count("\n") >= FOLD_LINES
-    return Text(body, excerpt(whole, PREVIEW) if long else "", len(whole), left_out)
+def _folded(body: Markup, kept: str, left_out: int) -> Text:
+    long = len(kept) > FOLD or kept.count("\n") >= FOLD_LINES
+    return Text(body, excerpt(kept, PREVIEW) if long else "", len(kept) + left_out, left_out)
 
 
 def _marked(before: str, after: str, limit: int) -> tuple[Text, Text]:
     kept = [cut(before, limit), cut(after, limit)]
     sides = word_diff(kept[0][0], kept[1][0])
     old, new = (Markup("").join(Markup("<mark>{}</mark>").format(shown(p.text)) if p.changed else shown(p.text) for p in s) for s in sides)
-    return _folded(old, before, kept[0][1]), _folded(new, after, kept[1][1])
+    return _folded(old, *kept[0]), _folded(new, *kept[1])
 
 
 def _answer(output: Row, limit: int) -> Answer:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ITEMS = 20  # of the worst, shown whole
 MAX_BYTES = 480_000  # a file that mail and CI pages take
-TEXT_LIMITS = (4000, 2000, 1000, 500, 250, 120)  # characters of one text: the first with which the page fits
+TEXT_LIMITS = (4000, 2000, 1000, 500, 250, 120, 60)  # characters of one text: the first with which the page fits
 
 
 class Written(NamedTuple):
@@ -59,15 +59,19 @@ def write_report(store: Store, run: str | None, path: Path, *, items: int = ITEM
 def render_run(document: Row, items: Sequence[Row], gate: Row | None = None, background: Background | None = None) -> str:
     """The page: `document` of `summary.run_document`, `items` of `item_page` (worst first), `gate` of the latest decision.
 
-    Long texts are cut, and the more of them there are the shorter, so that a hundred items stay under `MAX_BYTES`.
+    Long texts are cut, and the more of them there are the shorter; where that is not enough the last items are left out
+    (the page says how many it shows). So a page stays under `MAX_BYTES`.
     """
-    background = background or Background()
-    page = ""
-    for limit in TEXT_LIMITS:
-        page = _environment().get_template("run.html.j2").render(_context(document, items, gate, background, limit))
-        if len(page.encode()) <= MAX_BYTES:
-            break
-    return page
+    template = _environment().get_template("run.html.j2")
+    shown, limits = list(items), list(TEXT_LIMITS)
+    while True:
+        page: str = template.render(_context(document, shown, gate, background or Background(), limits[0]))
+        if len(page.encode()) <= MAX_BYTES or not shown:
+            return page
+        if len(limits) > 1:
+            limits.pop(0)
+        else:
+            shown = shown[: len(shown) * 4 // 5]
 
 
 def _context(document: Row, items: Sequence[Row], gate: Row | None, background: Background, limit: int) -> dict[str, Any]:

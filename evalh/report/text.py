@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -17,23 +18,26 @@ from markupsafe import Markup, escape
 # Controls, fillers without a glyph, direction and format marks, lone surrogates, tag and hidden selector characters.
 # A joiner between two letters that are not ASCII stays: emoji, Persian and Hindi need it.
 _UNSEEN = re.compile(
-    r"([\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800"
+    r"(?:[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800"
     r"\u3164\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-    r"|(?<![^\x00-\x7f\u200b-\u200f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200b-\u200f]))\1*"
+    r"|(?<![^\x00-\x7f\u200b-\u200f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200b-\u200f]))+"
 )
+_NAMED = 3  # code points of one stretch
 _LINE_END = re.compile(r"\r\n")
 
 
 def visible(text: str) -> str:
     """The text with everything unseen written as `⟨U+202E⟩`, repeats as `⟨U+0000 ×12⟩`. Safe in attributes once escaped."""
-    return _UNSEEN.sub(lambda m: f"⟨{_code(m)}⟩", _LINE_END.sub("\n", text))
+    return _UNSEEN.sub(lambda m: f"⟨{_codes(m[0])}⟩", _LINE_END.sub("\n", text))
 
 
 def shown(text: str) -> Markup:
-    """The text as markup: escaped, everything unseen as a small tag that names its code point."""
-    parts, at, text = [], 0, _LINE_END.sub("\n", text)
+    """The text as markup: escaped, everything unseen as a small tag with its code point, named where it first occurs."""
+    text, parts, at, named = _LINE_END.sub("\n", text), list[str](), 0, set[str]()
     for match in _UNSEEN.finditer(text):
-        parts += [escape(text[at : match.start()]), Markup('<span class="cp" title="{}">{}</span>').format(_name(match[1]), _code(match))]
+        title = Markup("") if match[0][0] in named else Markup(' title="{}"').format(_name(match[0][0]))
+        named.add(match[0][0])
+        parts += [escape(text[at : match.start()]), Markup('<i class="cp"{}>{}</i>').format(title, _codes(match[0]))]
         at = match.end()
     return Markup("").join([*parts, escape(text[at:])])
 
@@ -74,9 +78,16 @@ def comment(text: str) -> Markup:
     return Markup(re.sub(r"-(?=-)", "- ", visible(text)).replace(">", "&gt;").replace("<", "&lt;"))  # noqa: S704 — escaped for a comment
 
 
-def _code(match: re.Match[str]) -> str:
-    times = len(match[0]) // len(match[1])
-    return f"U+{ord(match[1]):04X}" + (f" ×{times}" if times > 1 else "")
+def _codes(run: str) -> str:
+    """The code points of a stretch of unseen characters, the first few of them by name."""
+    found, seen = [], 0
+    for character, same in groupby(run):
+        times = len(list(same))
+        found.append(f"U+{ord(character):04X}" + (f" ×{times}" if times > 1 else ""))
+        seen += times
+        if len(found) == _NAMED:
+            break
+    return " ".join(found) + (f" and {len(run) - seen} more" if seen < len(run) else "")
 
 
 def _name(character: str) -> str:

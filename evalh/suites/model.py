@@ -33,9 +33,10 @@ class System(Part):
 
 
 class Recorded(System):
-    """Outputs that exist already, in an outputs.jsonl."""
+    """Outputs that exist already, in an outputs.jsonl. Of several systems in the file, `name` picks one."""
 
     recorded: str = Field(description="an outputs.jsonl")
+    rename: str | None = Field(default=None, description="call the one system of the file by this name: two versions of it can be compared")
 
     def __init__(self, recorded: str | None = None, /, **data: Any) -> None:
         super().__init__(**({"recorded": recorded} if recorded is not None else {}), **data)

@@ -21,38 +21,47 @@ _HEAD = """\
 A suite is a Python file or a YAML file; both build the same model, and the fields are the same. `evalh plan` checks a
 suite without asking a model, and says file, line and field of what is wrong.
 
-An editor that knows JSON Schema checks YAML suites while you type, with this as their first line (the schema lies in the
-installed package too, as `evalh/suites/suite.schema.json`):
-
-```yaml
-# yaml-language-server: $schema=../evalh/suites/suite.schema.json
-```
+An editor that knows JSON Schema checks YAML suites while you type. The schema is `evalh/suites/suite.schema.json`, in a
+checkout and in the installed package; `python -m evalh.suites.schema > suite.schema.json` writes it with the checks of your
+plugins. Most editors find it by a first line such as `# yaml-language-server: $schema=suite.schema.json`.
 
 A YAML file is a suite where `golden:` stands at its left margin. In Python a suite is an `evalh.Suite` at the top level of
 a file; parts are `evalh.Panel`, `evalh.Judge`, `evalh.Rubric`, `evalh.Sampling`, `evalh.Gate` and the systems below, and
 test functions are added with `@suite.test`. Checks have their own page, [checks.md](checks.md).
 """
 
-_SYSTEM = "A system under test has `name`, `version` and `family`, and one of five ways to get its outputs. "
 _PARTS: list[tuple[type[BaseModel], str, str]] = [
     (Suite, "Suite", "Files that a suite names are looked up beside it, then in the folders above it, up to the project's root."),
-    (Recorded, "System: recorded outputs", _SYSTEM + "This one has them already: `system: outputs.jsonl`, or a mapping with these fields."),
-    (Function, "System: function", "`system: {function: 'package.module:name'}`; in Python the function itself, sync or async. "
-     "It returns text, a dict with `output` (and `tool_calls`, `cost_usd`, `meta`), or an `evalh.Output`."),
+    (Recorded, "System: recorded outputs", """\
+A system under test has `name`, `version` and `family`, and one of five ways to get its outputs. This one has them already:
+`system: outputs.jsonl`, or a mapping with these fields."""),
+    (Function, "System: function", """\
+`system: {function: 'package.module:name'}`; in Python the function itself, sync or async. It returns text, a dict with
+`output` (and `tool_calls`, `cost_usd`, `meta`), or an `evalh.Output`."""),
     (Model, "System: model", "`system: {model: 'provider:name'}`. [providers.md](providers.md) lists the providers."),
-    (Endpoint, "System: endpoint", "`system: {endpoint: URL, model: NAME}`: a service that speaks the OpenAI chat format. Beside `endpoint` it has the fields of a model."),
-    (Command, "System: command", "`system: {command: [program, argument]}`: a program that reads one JSON object a line (`item_id`, `input`) and writes one a line "
-     "(`item_id`, `output`, or `error`), in any order."),
-    (Panel, "Panel", "Tier 2. `majority`: 1 or 0 by the votes, ½ for a split vote; `mean`: the weighted mean of the judges' scores; `unanimous`: 1 where all judges "
-     "pass the output, else 0. A panel of which half or less could be read gives no score: the output is *unscored*."),
+    (Endpoint, "System: endpoint", """\
+`system: {endpoint: URL, model: NAME}`: a service that speaks the OpenAI chat format. Beside `endpoint` it has the fields of
+a model."""),
+    (Command, "System: command", """\
+`system: {command: [program, argument]}`: a program that reads one JSON object a line (`item_id`, `input`) and writes one a
+line (`item_id`, and `output` or `error`), in any order."""),
+    (Panel, "Panel", """\
+Tier 2. `majority`: 1 or 0 by the votes, ½ where they are split; `mean`: the weighted mean of the judges' scores;
+`unanimous`: 1 where every judge passes the output, 0 where one fails it, ½ where they tie. A panel of which half or less
+could be read, and under `unanimous` one that could not be read whole, gives no score: the output is *unscored*."""),
     (Judge, "Judge", "`provider:name`, or a mapping with these fields. There is no default judge."),
-    (Rubric, "Rubric", "A Markdown file with these fields as YAML front matter and the instructions as its text, or the same mapping in the suite. A bare `scale` "
-     "(with `question` and `pass_at`) makes one criterion named `quality`."),
-    (Criterion, "Criterion", "`scale` is `binary`, `[1, 5]`, or levels with meanings: `{1: poor, 2: fair, 3: good}`. A binary criterion passes at 1."),
+    (Rubric, "Rubric", """\
+A Markdown file with these fields as YAML front matter and the instructions as its text, or the same mapping in the suite. A
+bare `scale` (with `question` and `pass_at`) makes one criterion named `quality`."""),
+    (Criterion, "Criterion", "A binary criterion passes at 1; one without `pass_at` passes in the upper half of its scale."),
     (Example, "Example", ""),
-    (Sampling, "Sampling", "Tier 3. Every output has a known positive probability of being drawn; it is stored with the task. [labels.md](labels.md)"),
+    (Sampling, "Sampling", """\
+Tier 3. Every output has a known positive probability of being drawn; it is stored with the task. More in
+[labels.md](labels.md)."""),
     (Gate, "Gate", "PASS needs every rule to pass; [statistics.md](statistics.md) says how each is decided."),
-    (Config, "Settings: evalh.toml", "In `evalh.toml`, or `[tool.evalh]` of pyproject.toml, in the nearest folder at or above the current one. Keys are never here."),
+    (Config, "Settings: evalh.toml", """\
+In `evalh.toml`, or `[tool.evalh]` of pyproject.toml, in the nearest folder at or above the current one. Keys are never
+here."""),
     (ProviderConfig, "Settings: [providers.NAME]", ""),
 ]  # fmt: skip
 _FOUND = {"root", "file"}  # found by evalh, not written by users

@@ -86,16 +86,17 @@ def _checks(known: Mapping[str, type[Check]]) -> Schema:
     """A check is its kind alone, its kind with its first setting, or its kind with a mapping; settings may stand beside it."""
     made: Schema = {"CheckSettings": {"properties": Check.model_json_schema()["properties"]}}
     for kind, model in known.items():
-        made[f"check {kind}"] = _check(kind, model, made)
-    bare = [name for kind, model in known.items() if not any(f.is_required() for f in model.model_fields.values()) for name in (kind, NOT + kind)]
-    made["AnyCheck"] = {"anyOf": [{"enum": bare}, *({"$ref": f"#/$defs/check {kind}".replace(" ", "%20")} for kind in known)]}
+        made[f"check-{kind}"] = _check(kind, model, made)
+    alone = [kind for kind, model in known.items() if not any(field.is_required() for field in model.model_fields.values())]
+    forms = [{"$ref": f"#/$defs/check-{kind}"} for kind in known]
+    made["AnyCheck"] = {"anyOf": [{"enum": [*alone, *(NOT + kind for kind in alone)]}, *forms]}
     return made
 
 
 def _check(kind: str, model: type[Check], definitions: Schema) -> Schema:
     settings = _of(model, definitions)["properties"]
-    here = f"#/$defs/check%20{kind}/$defs/settings/properties"
-    values: list[Schema] = [{"$ref": f"#/$defs/check%20{kind}/$defs/settings"}]
+    here = f"#/$defs/check-{kind}/$defs/settings/properties"
+    values: list[Schema] = [{"$ref": f"#/$defs/check-{kind}/$defs/settings"}]
     if model.positional:
         values.append({"$ref": f"{here}/{model.positional[0]}"})
     else:
