@@ -81,9 +81,8 @@ def test_reasons_say_what_was_found() -> None:
     partial = row(checks.ContainsAll(["refund", "receipt", "30 days"]), "a refund needs a receipt")
     assert (partial.score, partial.reason) == (pytest.approx(2 / 3), "lacks '30 days'")
     long = "The same beginning of a rather long sentence, and then it is "
-    assert row(checks.Equals(long + "this"), long + "that").reason == (
-        "differs from character 64: got 'ce, and then it is that', expected 'ce, and then it is this'"
-    ) or "differs from character" in row(checks.Equals(long + "this"), long + "that").reason
+    differs = row(checks.Equals(long + "this"), long + "that").reason
+    assert differs == "differs from character 64: got 'e, and then it is that', expected 'e, and then it is this'"
     assert row(checks.Contains("b", negate=True), "abc").reason == "holds, and must not: contains 'b'"
 
 

@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from evalh.checks.base import Resolve
@@ -80,8 +80,10 @@ def named(value: str | type | Callable[..., Any]) -> str:
         return value
     name = f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', type(value).__qualname__)}"
     try:
-        source: Any = inspect.getsource(value)
+        source = inspect.getsource(value)
     except (OSError, TypeError):
-        code = getattr(value, "__code__", None)
-        source = [code.co_code.hex(), repr(code.co_consts)] if code is not None and "<code object" not in repr(code.co_consts) else None
-    return name if source is None else f"{name}#{content_hash(source)}"
+        source = ""
+    code = getattr(value, "__code__", None)
+    if code is not None and (not source or code.co_name == "<lambda>"):  # the source of a lambda is its line, which may hold several
+        source += code.co_code.hex() + repr((code.co_names, [c for c in code.co_consts if not isinstance(c, CodeType)]))
+    return f"{name}#{content_hash(source)}" if source else name

@@ -171,7 +171,8 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         rf"(?<=\n\n)-[ ]?<M>{_TAIL}(?=\s{{0,8}}\Z)",
         (
             r"(?:signed|sincerely|(?:kind |best |warm )?regards|best wishes|yours(?: (?:truly|sincerely|faithfully))?|respectfully|"
-            rf"cordially|your <W 0,3>(?:assistant|ai|friend|helper|chatbot))(?:,|:| by|!)?[ \t]{{0,4}}\n{{0,3}}[ \t>*_—~-]{{0,4}}<M>{_TAIL}$"
+            rf"cordially|your <W 0,3>(?:assistant|ai|friend|helper|chatbot))"
+            rf"(?:,|:| by|!)?[ \t]{{0,4}}\n{{0,3}}[ \t>*_—~-]{{0,4}}<M>{_TAIL}$"
         ),
         rf"(?:thanks|thank you|love|best|cheers|warmly)[,.!]?[ \t]{{0,4}}\n{{1,3}}[ \t>*_—~-]{{0,4}}<M>{_TAIL}$",
         rf"^[ \t*_#>\[(\"]{{0,6}}<M>(?: \(<V>\))?[*_\])\"]{{0,4}}[ ]?:[*_]{{0,2}}(?=[ ]?\n| {_GREETING})",

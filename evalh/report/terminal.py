@@ -69,7 +69,7 @@ def _tiers(document: Mapping[str, Any]) -> list[Text]:
     scored = total - blocked - unscored - lost
     least = "" if document["cost_is_whole"] else ">= "
     calls = tiers["judges"]["skipped"]
-    saved = f"saved about {money(document['saved_usd'])} ({count(calls, 'judge call')})" if calls else ""
+    saved = f"saved ~{money(document['saved_usd'])} ({count(calls, 'judge call')})" if calls else ""
     made = f"{total}" + (f", {lost} without an output" if lost else "")
     rows = [(f"{noun}s", made, f"spent {least}{money(spent['system'])}"), ("tier 1", f"{blocked} blocked by checks", saved)]
     if document["kind"] == "checks":

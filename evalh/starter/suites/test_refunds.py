@@ -23,7 +23,7 @@ suite = evalh.Suite(
     # panel=evalh.Panel(judges=["anthropic:NAME", "openai:NAME"], rubric="rubrics/helpful.md"),
     # Tier 3: a small probability sample for people to label (`evalh label export tasks.jsonl`).
     sampling=evalh.Sampling(labels=4, strategy="stratified", rubric="rubrics/helpful.md"),
-    # What decides. Baselines are approved by hand: `evalh gate --approve RUN --as main`, then `baseline="main", margin=0.05`.
+    # What decides. Baselines are approved by hand: `evalh gate --approve RUN --as main`, then `baseline="main", margin=0.2`.
     gate=evalh.Gate(minimum=0.6),
 )
 
