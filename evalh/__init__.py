@@ -46,7 +46,10 @@ _HOME = {
     "Suite": "evalh.suites.model",
 }
 
-__all__ = ["__version__", "checks", *_HOME]
+__all__ = [
+    "Command", "Criterion", "Endpoint", "Function", "Gate", "Item", "Judge", "Model", "Output", "Panel", "Recorded", "Rubric", "Sampling",
+    "Suite", "ToolCall", "__version__", "checks",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -36,7 +36,9 @@ class Config(BaseModel):
     store: str | None = Field(default=None, description="the store, relative to the project's root; `.evalh/evalh.duckdb` where not given")
     in_flight: int = Field(default=32, ge=1, le=1000, description="model calls at one time")
     families: dict[str, dict[str, Any]] = Field(default_factory=dict, description="families to add to families.toml, or to replace there")
-    prices: dict[str, dict[str, Any]] = Field(default_factory=dict, description="`provider:model` → {input, output, as_of}, USD per million tokens")
+    prices: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="`provider:model` → {input, output, as_of}, USD per million tokens"
+    )
     providers: dict[str, ProviderConfig] = Field(default_factory=dict, description="settings of providers, by name")
 
     root: Path = Field(default=Path(), description="the project's root; found, not written")

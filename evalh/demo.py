@@ -111,7 +111,9 @@ def _run(suite: Suite, store: Store, version: str | None, watch: Callable[[str, 
 
 def unblocked(suite: Suite) -> Suite:
     """The suite with checks that let everything pass on to the judges: to see what they would have said."""
-    return suite.model_copy(update={"name": f"{suite.name}_unblocked", "checks": [c.model_copy(update={"blocking": False}) for c in suite.checks]})
+    return suite.model_copy(
+        update={"name": f"{suite.name}_unblocked", "checks": [c.model_copy(update={"blocking": False}) for c in suite.checks]}
+    )
 
 
 def _appearance(store: Store, run_id: str) -> Appearance:
@@ -200,4 +202,3 @@ def _by_judge(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, 
     for row in rows:
         found.setdefault(row["judge"], []).append(row)
     return dict(sorted(found.items()))
-

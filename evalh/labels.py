@@ -114,7 +114,9 @@ def _rubric(store: Store, run: str) -> Rubric:
     settings = run_settings(store, run)
     rubric = settings.get("label_rubric") or settings.get("rubric")
     if not rubric:
-        raise UsageError(f"run `{run}` has no rubric to label by", hint="give its suite `sampling`, with the rubric of its panel or one of its own")
+        raise UsageError(
+            f"run `{run}` has no rubric to label by", hint="give its suite `sampling`, with the rubric of its panel or one of its own"
+        )
     return Rubric.model_validate(rubric)
 
 

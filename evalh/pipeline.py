@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -73,40 +73,63 @@ class RunOutcome:
     error: EvalhError | None = None
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What a run starts from: the prepared suite, its open providers, and the outputs of another run for `--rejudge`."""
+
+    prepared: Prepared
+    options: RunOptions
+    store: Store
+    judges: dict[str, Line]  # by judge name and prompt
+    systems: dict[str, Line]  # by role
+    given: dict[str, list[Output]] | None
+
+    @property
+    def lines(self) -> list[Line]:
+        return [*self.judges.values(), *self.systems.values()]
+
+
 def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | None = None) -> RunOutcome:
     """Run a prepared suite. Raises InputError before anything is stored; an interrupt ends the run as resumable."""
-    lines = {line_key(seat): open_line(seat.target, prepared.config, seat.family.name if seat.family else None) for seat in prepared.seats}
-    system_lines = {s.role: open_line(s.target, prepared.config) for s in _sides(prepared) if s.target is not None}
-    check_prices([*lines.values(), *system_lines.values()], options.budget_usd)
-    given = stored_outputs(store, options.rejudge, prepared) if options.rejudge else None
+    start = _start(prepared, store, options)
     store.fold_journals()
     run_id, resumed = open_run(prepared, store, options)
+    outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(options.budget_usd))
     with Journal(store, run_id) as journal:
         if resumed:
             _event(journal, run_id, "running", "resumed")
         else:
             _write_run(journal, prepared, run_id, options)
-        engine = Engine(
-            run_id=run_id, write=journal.append, known={} if options.fresh else known_calls(store, _models([*lines.values(), *system_lines.values()])),
-            spending=Spending(options.budget_usd), in_flight=prepared.config.in_flight,
-        )  # fmt: skip
-        outcome = RunOutcome(run_id, "finished", resumed, spending=engine.spending)
         try:
-            asyncio.run(_run_items(prepared, engine, lines, system_lines, given, store, journal, outcome, options, watch))
+            asyncio.run(_run_all(start, journal, outcome, watch))
         except KeyboardInterrupt:
             outcome.status = "interrupted"
         except BudgetReached:
             outcome.status = "over_budget"
         except EvalhError as error:
             outcome.status, outcome.error = "failed", error
-        if outcome.status == "finished" and options.leave_open:
-            journal.fold()
-            return outcome
-        if outcome.status == "finished":
-            finish(prepared, journal, outcome)
-        _event(journal, run_id, outcome.status, str(outcome.error or ""))
+        if outcome.status != "finished" or not options.leave_open:
+            _end(prepared, journal, outcome)
         journal.fold()
     return outcome
+
+
+def _start(prepared: Prepared, store: Store, options: RunOptions) -> _Start:
+    """Open every provider, so that a missing key or recording is found before anything is stored or paid for."""
+    config = prepared.config
+    judges = {line_key(seat): open_line(seat.target, config, seat.family.name if seat.family else None) for seat in prepared.seats}
+    systems = {side.role: open_line(side.target, config) for side in _sides(prepared) if side.target is not None}
+    given = stored_outputs(store, options.rejudge, prepared) if options.rejudge else None
+    start = _Start(prepared, options, store, judges, systems, given)
+    check_prices(start.lines, options.budget_usd)
+    return start
+
+
+def _end(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
+    """The scores and the sample of a run that came to its end, and the event that says how it ended."""
+    if outcome.status == "finished":
+        finish(prepared, journal, outcome)
+    _event(journal, outcome.run_id, outcome.status, str(outcome.error or ""))
 
 
 def close_run(prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapping[str, Sequence[CheckResult]]) -> None:
@@ -118,30 +141,35 @@ def close_run(prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapp
                 journal.append("check_results", check_row(outcome.run_id, settled.output, result))
             merged = settled._replace(checks=(*settled.checks, *results))
             outcome.settled[place] = merged if prepared.rubric is not None else with_check_score(merged)
-        finish(prepared, journal, outcome)
-        _event(journal, outcome.run_id, "finished", "")
+        _end(prepared, journal, outcome)
         journal.fold()
 
 
-async def _run_items(
-    prepared: Prepared, engine: Engine, lines: Mapping[str, Line], system_lines: Mapping[str, Line], given: Mapping[str, Sequence[Output]] | None,
-    store: Store, journal: Journal, outcome: RunOutcome, options: RunOptions, watch: Watch | None,
-) -> None:  # fmt: skip
-    sources = {side.role: _source(side, prepared, engine, system_lines) for side in _sides(prepared)}
+async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: Watch | None) -> None:
+    """Every item through the tiers, while the journal is folded into the store; connections are closed at the end."""
+    prepared, options, store, run_id = start.prepared, start.options, start.store, outcome.run_id
+    known = {} if options.fresh else known_calls(store, [(ln.target.provider, ln.target.model) for ln in start.lines if ln.keeps_replies])
+    engine = Engine(run_id=run_id, write=journal.append, known=known, spending=outcome.spending, in_flight=prepared.config.in_flight)
+    sources = {side.role: _source(side, prepared, engine, start.systems) for side in _sides(prepared)}
+    stored = outputs_of(store, run_id) if outcome.resumed else {}
     road = Road(
-        prepared=prepared, engine=engine, lines=lines,
-        stored_outputs=given if given is not None else (outputs_of(store, engine.run_id) if outcome.resumed else {}),
-        stored_checks=checks_of(store, engine.run_id) if outcome.resumed else {},
-        answer=sources["system"].answer, answer_against=sources["against"].answer if "against" in sources else None, rejudging=given is not None, run_tests=not options.leave_open,
-    )  # fmt: skip
+        prepared=prepared,
+        engine=engine,
+        lines=start.judges,
+        stored_outputs=stored if start.given is None else start.given,
+        stored_checks=checks_of(store, run_id) if outcome.resumed else {},
+        answer=sources["system"].answer,
+        answer_against=sources["against"].answer if "against" in sources else None,
+        rejudging=start.given is not None,
+        run_tests=not options.leave_open,
+    )
     folding = asyncio.create_task(_fold_now_and_then(journal))
     try:
         await run_items(road, prepared.items, outcome, watch)
     finally:
         folding.cancel()
-        await asyncio.gather(folding, return_exceptions=True)
-        closing = [ln.provider.aclose() for ln in (*lines.values(), *system_lines.values())] + [s.aclose() for s in sources.values()]
-        await asyncio.gather(*closing, return_exceptions=True)
+        closing = [line.provider.aclose() for line in start.lines] + [source.aclose() for source in sources.values()]
+        await asyncio.gather(folding, *closing, return_exceptions=True)
 
 
 async def run_items(road: Road, items: Sequence[Item], outcome: RunOutcome, watch: Watch | None) -> None:
@@ -228,16 +256,15 @@ def run_key(prepared: Prepared, options: RunOptions) -> str:
     return content_hash(prepared.run_key, options.rejudge, options.fresh)
 
 
-def _models(lines: Iterable[Line]) -> list[tuple[str, str]]:
-    return [(ln.target.provider, ln.target.model) for ln in lines if ln.keeps_replies]
-
-
 def stored_outputs(store: Store, run_id: str, prepared: Prepared) -> dict[str, list[Output]]:
     """The outputs of an earlier run, for `--rejudge`. Raises UsageError where it lacks one that is needed."""
     outputs = outputs_of(store, run_id)
     missing = [i.item_id for i in prepared.items if i.item_id not in outputs]
     if missing:
-        raise UsageError(f"run {run_id!r} has no output for {missing[0]} ({len(missing)} of {len(prepared.items)} items)", hint="name a finished run of this suite")
+        raise UsageError(
+            f"run {run_id!r} has no output for {missing[0]} ({len(missing)} of {len(prepared.items)} items)",
+            hint="name a finished run of this suite",
+        )
     return outputs
 
 
@@ -245,10 +272,12 @@ def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOp
     """The run's record and everything it names, before the first item."""
     golden = prepared.golden
     journal.append("runs", {
-        "run_id": run_id, "suite": prepared.suite.name, "run_key": run_key(prepared, options), "suite_hash": content_hash(prepared.settings),
+        "run_id": run_id, "suite": prepared.suite.name, "run_key": run_key(prepared, options),
+        "suite_hash": content_hash(prepared.settings),
         "golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash,
         "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "seed": prepared.seed, "kind": prepared.kind,
-        "simulated": any(s.target.provider == "sim" for s in prepared.seats), "allow_same_family": any(s.same_family for s in prepared.seats),
+        "simulated": any(s.target.provider == "sim" for s in prepared.seats),
+        "allow_same_family": any(s.same_family for s in prepared.seats),
         "evalh_version": __version__, "settings": prepared.settings, "started_at": now(),
     })  # fmt: skip
     for table, found in golden_rows(golden, datetime.now(UTC).replace(tzinfo=None)).items():
@@ -294,7 +323,9 @@ def _source(side: SystemSide, prepared: Prepared, engine: Engine, lines: Mapping
 
 
 def _unit_id(settled: Settled) -> str:
-    return "\x1f".join([settled.item.item_id, settled.output.system, settled.against.system if settled.against else "", str(settled.output.trial)])
+    return "\x1f".join(
+        [settled.item.item_id, settled.output.system, settled.against.system if settled.against else "", str(settled.output.trial)]
+    )
 
 
 def _count(progress: Progress, settled: Sequence[Settled], engine: Engine) -> None:

@@ -25,7 +25,12 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
     costs = [j["cost_usd"] for j in judges] + [system["cost_usd"]]
     return {
         "suite": prepared.suite.name,
-        "golden": {"name": prepared.golden.name, "version": prepared.golden.version, "items": len(prepared.items), "slices": _slices(prepared)},
+        "golden": {
+            "name": prepared.golden.name,
+            "version": prepared.golden.version,
+            "items": len(prepared.items),
+            "slices": _slices(prepared),
+        },
         "system": system,
         "against": {"names": list(prepared.against.names), "families": prepared.against.families} if prepared.against else None,
         "kind": prepared.kind,
@@ -40,7 +45,8 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
         "cost_usd": None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
         "unpriced": [j["model"] for j in judges if j["cost_usd"] is None] + (["system"] if system["cost_usd"] is None else []),
         "seconds": math.ceil(calls / prepared.config.in_flight) * SECONDS_PER_CALL,
-        "assumptions": f"{CHARS_PER_TOKEN} characters a token, {REPLY_TOKENS} tokens a reply, {SECONDS_PER_CALL:g} s a call, {prepared.config.in_flight} at a time",
+        "assumptions": f"{CHARS_PER_TOKEN} characters a token, {REPLY_TOKENS} tokens a reply, {SECONDS_PER_CALL:g} s a call,"
+        f" {prepared.config.in_flight} at a time",
     }
 
 
@@ -75,10 +81,8 @@ def _prompt_characters(prepared: Prepared, seat: JudgeSeat, item: Item) -> int:
     assert prepared.rubric is not None
     recorded = prepared.system.recorded
     outputs = list(recorded.by_item[item.item_id]) if recorded is not None else [Output(item_id=item.item_id, system="a", text="x" * 800)]
-    if prepared.kind == "pairwise":
-        outputs = (outputs + [outputs[0].model_copy(update={"system": "b"})])[:2]
-    else:
-        outputs = outputs[:1]
+    wanted = 2 if prepared.kind == "pairwise" else 1
+    outputs = [*outputs, outputs[0].model_copy(update={"system": "b"})][:wanted]
     shown = present(prepared.rubric, item, outputs, seed=prepared.seed, blinding=prepared.blinding._replace(mask=False), judge=seat.name)
     return sum(len(m.content) for m in shown.messages)
 

@@ -102,6 +102,9 @@ class Prepared:
         """What the run's record keeps: the suite as it was run, the rubric whole, and the seed."""
         return {
             **self.suite.model_dump(mode="json", fallback=_callable_name),
+            "checks": [
+                {"check": c.title, "kind": c.check.kind, **c.check.model_dump(mode="json", fallback=_callable_name)} for c in self.checks
+            ],
             "rubric": self.rubric.model_dump(mode="json") if self.rubric else None,
             "label_rubric": self.label_rubric.model_dump(mode="json") if self.label_rubric else None,
             "tests": [t.name for t in self.suite.tests],
@@ -112,7 +115,9 @@ class Prepared:
     @property
     def run_key(self) -> str:
         """The hash of everything that decides what a run does: an unfinished run of the same key is resumed."""
-        recorded = [file_hash(s.recorded.path.read_bytes()) for s in (self.system, self.against) if s is not None and s.recorded is not None]
+        recorded = [
+            file_hash(s.recorded.path.read_bytes()) for s in (self.system, self.against) if s is not None and s.recorded is not None
+        ]
         judges = [identity(s.target) for s in self.seats]
         return content_hash(self.settings, self.golden.golden_hash, self.prompt_hash, judges, recorded)
 
@@ -121,7 +126,9 @@ class Prepared:
         return prompt_hash(self.rubric) if self.rubric else None
 
 
-def prepare(suite: Suite, config: Config, *, limit: int | None = None, select: Sequence[str] | None = None, outputs: str | None = None) -> Prepared:
+def prepare(
+    suite: Suite, config: Config, *, limit: int | None = None, select: Sequence[str] | None = None, outputs: str | None = None
+) -> Prepared:
     """Read and check all that a suite names. Raises InputError for whatever would stop a run later.
 
     `limit` keeps the first items, `select` those ids; `outputs` replaces the system's recorded outputs (`--system`).
@@ -139,11 +146,22 @@ def prepare(suite: Suite, config: Config, *, limit: int | None = None, select: S
     _check_references(items, rubric)
     seats = _seats(suite.panel, rubric, [s for s in (system, against) if s is not None], families, config, resolve) if suite.panel else []
     return Prepared(
-        suite=suite, config=config, resolve=resolve, golden=golden, items=items, checks=compile_checks(suite.checks, resolve), rubric=rubric,
-        panel=suite.panel, seats=seats, system=system, against=against, families=families, label_rubric=_label_rubric(suite, rubric, resolve),
+        suite=suite,
+        config=config,
+        resolve=resolve,
+        golden=golden,
+        items=items,
+        checks=compile_checks(suite.checks, resolve),
+        rubric=rubric,
+        panel=suite.panel,
+        seats=seats,
+        system=system,
+        against=against,
+        families=families,
+        label_rubric=_label_rubric(suite, rubric, resolve),
         labels=list(read_labels(resolve(suite.labels))) if suite.labels else [],
         frozen=load_frozen(resolve(suite.frozen)) if suite.frozen else None,
-    )  # fmt: skip
+    )
 
 
 def open_line(target: Target, config: Config, family: str | None = None) -> Line:
@@ -185,7 +203,9 @@ def _side(spec: System, role: str, resolve: Resolver, families: Families, config
     names = tuple(recorded.systems) if recorded else (name_of(spec) or role,)
     given = recorded.systems if recorded else dict.fromkeys(names, spec.family)
     if spec.family is not None and families.get(spec.family) is None:
-        raise InputError(f"family {spec.family!r} is not known", where=f"{role}.family", hint="name one of families.toml, or add it to evalh.toml")
+        raise InputError(
+            f"family {spec.family!r} is not known", where=f"{role}.family", hint="name one of families.toml, or add it to evalh.toml"
+        )
     target = _system_target(spec, config) if isinstance(spec, Model) else None
     lookup = {name: given[name] or _family_name(families, target.ref if target else name) for name in names}
     return SystemSide(spec, names, lookup, role, recorded, target)
@@ -202,10 +222,17 @@ def _system_target(spec: Model, config: Config) -> Target:
 def _target(provider: str, model: str, spec: Model | Judge, base_url: str | None, config: Config, source: str | None = None) -> Target:
     known = config.providers.get(provider)
     return Target(
-        provider=provider, model=model, base_url=base_url or (known.base_url if known else None),
-        api_key_env=spec.api_key_env or (known.api_key_env if known else None), api=spec.api, temperature=spec.temperature,
-        max_tokens=spec.max_tokens, timeout_s=spec.timeout_s, params=spec.params, source=source,
-    )  # fmt: skip
+        provider=provider,
+        model=model,
+        base_url=base_url or (known.base_url if known else None),
+        api_key_env=spec.api_key_env or (known.api_key_env if known else None),
+        api=spec.api,
+        temperature=spec.temperature,
+        max_tokens=spec.max_tokens,
+        timeout_s=spec.timeout_s,
+        params=spec.params,
+        source=source,
+    )
 
 
 def _family_name(families: Families, ref: str) -> str | None:
@@ -234,7 +261,9 @@ def _check_shape(suite: Suite, rubric: Rubric | None, system: SystemSide, agains
             raise InputError("`against` is for pairwise rubrics", where=where, hint="set `kind: pairwise` in the rubric, or drop `against`")
         return
     if against is None and len(system.names) < 2:
-        raise InputError("a pairwise rubric needs two systems", where=where, hint="add `against` to the panel, or outputs of several systems")
+        raise InputError(
+            "a pairwise rubric needs two systems", where=where, hint="add `against` to the panel, or outputs of several systems"
+        )
     if against is not None and set(system.names) & set(against.names):
         both = sorted(set(system.names) & set(against.names))
         raise InputError(f"{both[0]!r} is compared with itself", where=where, hint="give the two systems different names")
@@ -256,7 +285,11 @@ def _check_references(items: Sequence[Item], rubric: Rubric | None) -> None:
         return
     without = [i.item_id for i in items if i.reference is None]
     if without:
-        raise InputError(f"the rubric shows a reference and item {without[0]!r} has none", where=f"rubric {rubric.name}", hint=f"{len(without)} items lack one")
+        raise InputError(
+            f"the rubric shows a reference and item {without[0]!r} has none",
+            where=f"rubric {rubric.name}",
+            hint=f"{len(without)} items lack one",
+        )
 
 
 def _seats(
@@ -285,7 +318,11 @@ def _seat(
         raise InputError("`order: recorded` is for replay judges", where=f"judge {judge.model}", hint="use `both` or `drawn`")
     for side in sides:
         if isinstance(side.spec, Model) and side.spec.model == judge.model:
-            raise InputError(f"judge {judge.model} is the system under test", where="panel.judges", hint="a model does not grade itself: name another judge")
+            raise InputError(
+                f"judge {judge.model} is the system under test",
+                where="panel.judges",
+                hint="a model does not grade itself: name another judge",
+            )
     family = _judge_family(judge, name if known else judge.model, families)
     same = _guard(judge, name, family, sides, families, panel)
     target = _target(provider, _replay_model(judge, model) if known else model, judge, judge.base_url, config, source)
@@ -303,11 +340,15 @@ def _judge_family(judge: Judge, ref: str, families: Families) -> Family | None:
         return families.find(ref)
     family = families.get(judge.family)
     if family is None:
-        raise InputError(f"family {judge.family!r} is not known", where=f"judge {judge.model}", hint="name one of families.toml, or add it to evalh.toml")
+        raise InputError(
+            f"family {judge.family!r} is not known", where=f"judge {judge.model}", hint="name one of families.toml, or add it to evalh.toml"
+        )
     return family
 
 
-def _guard(judge: Judge, name: str, family: Family | None, sides: Sequence[SystemSide], families: Families, panel: Panel) -> tuple[str, ...]:
+def _guard(
+    judge: Judge, name: str, family: Family | None, sides: Sequence[SystemSide], families: Families, panel: Panel
+) -> tuple[str, ...]:
     """The systems a judge shares a lineage with (or may share one with: unknown family). Refused unless allowed."""
     related: list[str] = []
     for side in sides:

@@ -88,7 +88,9 @@ class SuiteSession:
         """Raise ItemFailed where checks or panel fail the item; skip where it is unscored, which is neither."""
         settled = self.settled(item_id)
         panel = self.suite.panel
-        has_mark = panel is not None and (panel.rule != "mean" or any(c.pass_at is not None for c in (self.prepared.rubric.criteria if self.prepared.rubric else ())))
+        has_mark = panel is not None and (
+            panel.rule != "mean" or any(c.pass_at is not None for c in (self.prepared.rubric.criteria if self.prepared.rubric else ()))
+        )
         failed = any(c.status != "pass" for c in settled.checks if c.blocking)
         if settled.route == "no_output" or failed or (settled.route == "judged" and has_mark and (settled.score or 0.0) < 0.5):
             raise ItemFailed(self.describe(item_id))
@@ -98,8 +100,19 @@ class SuiteSession:
     def describe(self, item_id: str) -> str:
         """Input, output, checks, verdicts and rationales of an item, as lines."""
         settled = self.settled(item_id)
-        lines = [f"{settled.route}" + (f", score {settled.score:g}" if settled.score is not None else "") + (f": {settled.why}" if settled.why else "")]
-        lines += ["", "input", _cut(settled.item.input_text), "", f"output of {settled.output.system}", _cut(settled.output.text or str(settled.output.error))]
+        lines = [
+            f"{settled.route}"
+            + (f", score {settled.score:g}" if settled.score is not None else "")
+            + (f": {settled.why}" if settled.why else "")
+        ]
+        lines += [
+            "",
+            "input",
+            _cut(settled.item.input_text),
+            "",
+            f"output of {settled.output.system}",
+            _cut(settled.output.text or str(settled.output.error)),
+        ]
         if settled.against is not None:
             lines += ["", f"output of {settled.against.system}", _cut(settled.against.text)]
         lines += ["", "checks"] + [f"  {c.status:5} {c.check}" + (f": {c.reason}" if c.reason else "") for c in settled.checks]
@@ -108,7 +121,10 @@ class SuiteSession:
         for v in settled.verdicts:
             said = v.unscored_reason if v.status == "unscored" else v.winner if v.kind == "pairwise" else f"{v.raw_score:g}"
             order = f" [{' | '.join(v.systems)}]" if v.kind == "pairwise" else ""
-            lines.append(f"  {v.judge} {v.aspect}{order}: {'unscored: ' if v.status == 'unscored' else ''}{said}" + (f" — {v.rationale}" if v.rationale else ""))
+            lines.append(
+                f"  {v.judge} {v.aspect}{order}: {'unscored: ' if v.status == 'unscored' else ''}{said}"
+                + (f" — {v.rationale}" if v.rationale else "")
+            )
         return "\n".join(_plain(line) for line in lines)
 
     def result_of(self, item_id: str, test: str | None, report: pytest.TestReport) -> dict[str, Any]:
@@ -145,7 +161,10 @@ class SuiteSession:
         lines = [f"run      {document['run']}" + ("  (simulated judges)" if document["simulated"] else "")]
         lines += ["         a judge shares a family with the system (allowed by the suite)"] if document["allow_same_family"] else []
         lines += [f"outputs  {routes}"]
-        lines += [f"judges   {tiers['judges']['asked']} asked, {tiers['judges']['cached']} from the ledger, {tiers['judges']['unscored']} verdicts unscored"]
+        lines += [
+            (f"judges   {tiers['judges']['asked']} asked, {tiers['judges']['cached']} from the ledger,"
+            f" {tiers['judges']['unscored']} verdicts unscored")
+        ]
         lines += [f"{document['metric']}  {value}{bounds}", *self._gate_lines(), f"store    {self.store.path}"]
         return lines
 
@@ -237,5 +256,3 @@ def _cut(text: str) -> str:
 
 def _plain(line: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in line)
-
-

@@ -28,14 +28,30 @@ def gate_run(store: Store, run_name: str | None, *, baseline: str | None = None,
     gate = gate or gate_of(run, baseline)
     other = _baseline(store, run, baseline or gate.baseline, explicit=baseline is not None)
     decision = decide(
-        gate, scores_of(store, run["run_id"]), _scores(store, other), run=run["run_id"], metric=metric_name(run["kind"]), seed=run["seed"] or 0,
-        baseline_run=other["run_id"] if other else None, incomparable=differences(store, run, other) if other else [],
-    )  # fmt: skip
+        gate,
+        scores_of(store, run["run_id"]),
+        _scores(store, other),
+        run=run["run_id"],
+        metric=metric_name(run["kind"]),
+        seed=run["seed"] or 0,
+        baseline_run=other["run_id"] if other else None,
+        incomparable=differences(store, run, other) if other else [],
+    )
     document = decision.model_dump(mode="json")
-    store.append({"gate_decisions": [{
-        "decision_id": content_hash(document, now()), "run_id": decision.run, "baseline": decision.baseline, "decision": decision.decision,
-        "document": document, "at": now(),
-    }]})  # fmt: skip
+    store.append(
+        {
+            "gate_decisions": [
+                {
+                    "decision_id": content_hash(document, now()),
+                    "run_id": decision.run,
+                    "baseline": decision.baseline,
+                    "decision": decision.decision,
+                    "document": document,
+                    "at": now(),
+                }
+            ]
+        }
+    )
     return decision
 
 
@@ -43,9 +59,11 @@ def gate_of(run: Mapping[str, Any], baseline: str | None = None) -> Gate:
     """The gate that the run's suite had. Raises UsageError where it had none, or where it lacks the margin for a baseline."""
     settings = run["settings"].get("gate")
     if settings is None:
-        raise UsageError(f"suite {run['suite']!r} has no gate", hint="add `gate: {minimum: …}` or `gate: {baseline: …, margin: …}` to it")
+        raise UsageError(f"suite {run['suite']!r} has no gate", hint="add `gate: {minimum: …}` or a baseline with its margin")
     if baseline is not None and settings.get("margin") is None:
-        raise UsageError(f"the gate of suite {run['suite']!r} has no margin", hint="add `baseline` and `margin` to it, or use `evalh compare`")
+        raise UsageError(
+            f"the gate of suite {run['suite']!r} has no margin", hint="add `baseline` and `margin` to it, or use `evalh compare`"
+        )
     return Gate(**settings)
 
 

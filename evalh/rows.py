@@ -41,7 +41,14 @@ def verdict_row(
     trial = outputs[0].trial if outputs else 0
     return {
         "verdict_id": content_hash(
-            run_id, item.item_id, verdict.judge, verdict.prompt, verdict.judge_version if shown is None else "", verdict.systems, trial, verdict.aspect,
+            run_id,
+            item.item_id,
+            verdict.judge,
+            verdict.prompt,
+            verdict.judge_version if shown is None else "",
+            verdict.systems,
+            trial,
+            verdict.aspect,
             verdict.repeat,
         ),
         "run_id": run_id,
@@ -55,7 +62,7 @@ def verdict_row(
         "seed": shown.seed if shown else None,
         "at": now(),
         **verdict.model_dump(mode="json"),
-    }  # fmt: skip
+    }
 
 
 def label_row(run_id: str, label: Label) -> dict[str, Any]:

@@ -55,13 +55,19 @@ def run_document(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "
         "quality": quality(scores, run["kind"], seed),
         "metric": metric_name(run["kind"]),
         "slices": [{"slice": name, "quality": quality(rows, run["kind"], seed)} for name, rows in _by_slice(scores).items()],
-        "checks": check_table(store, run_id),
+        "checks": _as_written(check_table(store, run_id), run.get("settings") or {}),
         "judges": judge_figures(
             verdicts_of(store, run_id), labels_of(store, run_id), seed=seed, unscored=unscored, groups={s.item_id: s.group for s in scores}
         ),
         "unscored_rule": unscored,
         "store": str(store.path),
     }
+
+
+def _as_written(checks: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The checks in the order of the suite, its test functions after them."""
+    order = [c["check"] for c in settings.get("checks") or []] + list(settings.get("tests") or [])
+    return sorted(checks, key=lambda row: order.index(row["check"]) if row["check"] in order else len(order))
 
 
 def metric_name(kind: str) -> Metric:
@@ -99,11 +105,23 @@ def judge_figures(
 
 
 def _figures(
-    name: tuple[str, str], rows: Sequence[Mapping[str, Any]], settled: Mapping[Any, Any], labelled: set[str | None], seed: int, unscored: Unscored
+    name: tuple[str, str],
+    rows: Sequence[Mapping[str, Any]],
+    settled: Mapping[Any, Any],
+    labelled: set[str | None],
+    seed: int,
+    unscored: Unscored,
 ) -> dict[str, Any]:
     turns = {turn: n for n, turn in enumerate(sorted({(r["repeat"], r["trial"], r["aspect"] or "") for r in rows}))}
     shown = [
-        VerdictRow(_key(r, labelled), tuple(r["systems"]), _answer(r), r["status"], bool(r["order_known"]), turns[r["repeat"], r["trial"], r["aspect"] or ""])
+        VerdictRow(
+            _key(r, labelled),
+            tuple(r["systems"]),
+            _answer(r),
+            r["status"],
+            bool(r["order_known"]),
+            turns[r["repeat"], r["trial"], r["aspect"] or ""],
+        )
         for r in rows
     ]
     versions = sorted({r["judge_version"] for r in rows if r["judge_version"]})

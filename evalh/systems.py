@@ -57,7 +57,9 @@ class RecordedSource:
             what = "holds no output" if spec.name is None else f"holds no output of system {spec.name!r}"
             raise InputError(what, where=spec.recorded, hint="`name` must be the `system` of its lines")
         if spec.rename is not None and len(self.systems) > 1:
-            raise InputError(f"`rename` needs one system, and the file holds {len(self.systems)}", where=spec.recorded, hint="pick one by `name`")
+            raise InputError(
+                f"`rename` needs one system, and the file holds {len(self.systems)}", where=spec.recorded, hint="pick one by `name`"
+            )
         if spec.rename is not None:
             self.systems = {spec.rename: next(iter(self.systems.values()))}
 
@@ -122,9 +124,14 @@ class ModelSource:
         except ProviderError as error:
             return [_stamped(Output(item_id=item.item_id, system=self.name, error=str(error)[:500]), self.spec, 0.0)]
         output = Output(
-            item_id=item.item_id, system=self.name, text=reply.text, tool_calls=list(reply.tool_calls), cost_usd=cost,
-            tokens=(reply.tokens_in or 0) + (reply.tokens_out or 0), meta={"finish_reason": reply.finish_reason, "reported_version": reply.version},
-        )  # fmt: skip
+            item_id=item.item_id,
+            system=self.name,
+            text=reply.text,
+            tool_calls=list(reply.tool_calls),
+            cost_usd=cost,
+            tokens=(reply.tokens_in or 0) + (reply.tokens_out or 0),
+            meta={"finish_reason": reply.finish_reason, "reported_version": reply.version},
+        )
         return [_stamped(output, self.spec, latency)]
 
     async def aclose(self) -> None:
@@ -172,9 +179,14 @@ class CommandSource:
             if self.process is None:
                 try:
                     self.process = await asyncio.create_subprocess_exec(
-                        *self.argv, cwd=self.cwd, start_new_session=True, limit=2**24,
-                        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                    )  # fmt: skip
+                        *self.argv,
+                        cwd=self.cwd,
+                        start_new_session=True,
+                        limit=2**24,
+                        stdin=asyncio.subprocess.PIPE,
+                        stdout=asyncio.subprocess.PIPE,
+                        stderr=asyncio.subprocess.PIPE,
+                    )
                 except OSError as error:
                     raise InputError(f"cannot start {self.argv[0]!r}: {error.strerror}", where="system.command") from None
                 self.reader = asyncio.create_task(self._read(self.process))
@@ -228,7 +240,9 @@ def as_output(value: Any, item: Item, system: str) -> Output:
     if isinstance(value, dict) and "output" in value:
         text = value["output"] if isinstance(value["output"], str) else json.dumps(value["output"], ensure_ascii=False)
         calls = [ToolCall(**call) for call in value.get("tool_calls") or []]
-        return Output(item_id=item.item_id, system=system, text=text, tool_calls=calls, cost_usd=value.get("cost_usd"), meta=value.get("meta") or {})
+        return Output(
+            item_id=item.item_id, system=system, text=text, tool_calls=calls, cost_usd=value.get("cost_usd"), meta=value.get("meta") or {}
+        )
     raise InputError(f"the system returned {type(value).__name__}", hint="return text, a dict with `output`, or an evalh.Output")
 
 

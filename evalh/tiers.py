@@ -42,11 +42,22 @@ class Settled(NamedTuple):
 
     def row(self, run_id: str) -> dict[str, Any]:
         return {
-            "run_id": run_id, "item_id": self.item.item_id, "system": self.output.system, "trial": self.output.trial, "slice": self.item.slice,
-            "group": self.item.group, "against": self.against.system if self.against else "", "route": self.route, "score": self.score,
-            "why": self.why, "disagreement": self.disagreement, "inconsistent": self.inconsistent,
-            "calls_saved": self.skipped_calls, "usd_saved": self.skipped_usd, "output_hash": self.output.output_hash,
-        }  # fmt: skip
+            "run_id": run_id,
+            "item_id": self.item.item_id,
+            "system": self.output.system,
+            "trial": self.output.trial,
+            "slice": self.item.slice,
+            "group": self.item.group,
+            "against": self.against.system if self.against else "",
+            "route": self.route,
+            "score": self.score,
+            "why": self.why,
+            "disagreement": self.disagreement,
+            "inconsistent": self.inconsistent,
+            "calls_saved": self.skipped_calls,
+            "usd_saved": self.skipped_usd,
+            "output_hash": self.output.output_hash,
+        }
 
     def graded(self) -> GradedOutput:
         return GradedOutput(self.item, self.output, self.checks, self.verdicts, self.score, self.why)
@@ -92,10 +103,10 @@ async def _outputs(road: Road, item: Item) -> list[Output]:
 
 async def _side(road: Road, item: Item, side: SystemSide, answer: Callable[[Item], Any]) -> list[Output]:
     stored = [o for o in road.stored_outputs.get(item.item_id, ()) if o.system in side.names]
-    if road.rejudging or (stored and side.recorded is None):
-        outputs = stored
-    else:  # recorded outputs cost nothing; what an interrupted run stored of them may be a part
-        outputs = list(await answer(item))
+    # Recorded outputs cost nothing; what an interrupted run stored of them may be a part, so they are read again.
+    whole = road.rejudging or (bool(stored) and side.recorded is None)
+    outputs = stored if whole else list(await answer(item))
+    outputs.sort(key=lambda o: (side.names.index(o.system), o.trial))  # a pair has the same sides in every item and every run
     for output in outputs:
         road.engine.write("outputs", output_row(road.run_id, item, output))
     return outputs
@@ -249,7 +260,12 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
     assert prepared.rubric is not None
     assert prepared.panel is not None
     about = Presented(
-        item_id=item.item_id, systems=shown.systems, aspects=tuple(prepared.rubric.aspects), kind=prepared.rubric.kind, repeat=repeat, prompt=seat.prompt or None
+        item_id=item.item_id,
+        systems=shown.systems,
+        aspects=tuple(prepared.rubric.aspects),
+        kind=prepared.rubric.kind,
+        repeat=repeat,
+        prompt=seat.prompt or None,
     )
     request = Request(messages=shown.messages, schema_=shown.schema_, about=about)
     answer: Answer | None = None
@@ -267,13 +283,25 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
         if isinstance(read, Read):
             break
     base: dict[str, Any] = {
-        "judge": seat.name, "prompt": seat.prompt, "family": seat.family.name if seat.family else None, "kind": prepared.rubric.kind,
-        "systems": shown.systems, "repeat": repeat, "attempts": attempt, "simulated": line.provider.simulated,
-        "same_family": bool(set(seat.same_family) & set(shown.systems)), "order_known": _order_known(line, item, shown),
-    }  # fmt: skip
+        "judge": seat.name,
+        "prompt": seat.prompt,
+        "family": seat.family.name if seat.family else None,
+        "kind": prepared.rubric.kind,
+        "systems": shown.systems,
+        "repeat": repeat,
+        "attempts": attempt,
+        "simulated": line.provider.simulated,
+        "same_family": bool(set(seat.same_family) & set(shown.systems)),
+        "order_known": _order_known(line, item, shown),
+    }
     if answer is not None:
         reply = answer.reply
-        base |= {"judge_version": reply.version, "raw": reply.raw if reply.raw is not None else reply.text, "call_id": answer.call_id, "cached": answer.cached}
+        base |= {
+            "judge_version": reply.version,
+            "raw": reply.raw if reply.raw is not None else reply.text,
+            "call_id": answer.call_id,
+            "cached": answer.cached,
+        }
     verdicts = [_verdict(road, aspect, read, base) for aspect in prepared.rubric.aspects]
     ordered = [o for name in shown.systems for o in unit if o.system == name]
     for verdict in verdicts:
@@ -301,7 +329,13 @@ def _verdict(road: Road, aspect: str, read: Read | Unread, base: Mapping[str, An
     criterion = next(c for c in rubric.criteria if c.name == aspect)
     label = criterion.scale.get(int(answer)) or None if float(answer).is_integer() else None
     return Verdict(
-        **base, aspect=aspect, status="scored", raw_score=float(answer), score=criterion.normalised(answer), label=label, rationale=read.rationale
+        **base,
+        aspect=aspect,
+        status="scored",
+        raw_score=float(answer),
+        score=criterion.normalised(answer),
+        label=label,
+        rationale=read.rationale,
     )
 
 

@@ -112,8 +112,8 @@ def write_project(root: Path) -> None:
         '[slices.public]\npublished_at = "2025-01-01"\nwhere = "a site"\n[slices.fresh]\npublished_at = "never"\n'
     )
     items = [
-        {"item_id": f"i{n:02}", "input": f"How long may I keep article {n}?", "reference": f"{n + 10} days", "slice": "fresh" if n % 2 else "public",
-         "authored_at": "2024-12-01"}
+        {"item_id": f"i{n:02}", "input": f"How long may I keep article {n}?", "reference": f"{n + 10} days",
+         "slice": "fresh" if n % 2 else "public", "authored_at": "2024-12-01"}
         for n in range(ITEMS)
     ]  # fmt: skip
     v1 = [output(n, f"You may keep article {n} for {n + 10} days.", "good-bot") for n in range(ITEMS)]
@@ -147,7 +147,12 @@ def replace(path: Path, old: str, new: str) -> None:
 def started(args: list[str], cwd: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
     """`evalh ARGS` as a process of its own, killed at the end if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "evalh", *args], cwd=cwd, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "evalh", *args],
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process

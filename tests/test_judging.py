@@ -145,7 +145,15 @@ def point(judge: str, level: int | None, aspect: str = "quality", repeat: int = 
 
 
 def pair(judge: str, systems: tuple[str, str], winner: str | None) -> Verdict:
-    return Verdict(judge=judge, prompt="p", kind="pairwise", systems=systems, aspect="overall", status="scored" if winner else "unscored", winner=winner)
+    return Verdict(
+        judge=judge,
+        prompt="p",
+        kind="pairwise",
+        systems=systems,
+        aspect="overall",
+        status="scored" if winner else "unscored",
+        winner=winner,
+    )
 
 
 def seats(*names: str) -> dict[tuple[str, str], float]:

@@ -96,8 +96,14 @@ def test_a_second_run_asks_nothing(project: Path, evalh: Evalh) -> None:
 
 def test_rejudge_asks_judges_about_stored_outputs(project: Path, evalh: Evalh) -> None:
     """With --rejudge nothing is generated: the system's file may be gone for good."""
-    (project / "system.py").write_text("def answer(text):\n    with open('asked', 'a') as file:\n        file.write('x')\n    return '30 days'\n")
-    replace(project / "refunds.yaml", "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}", "{function: 'system:answer', name: bot, family: sim-writer}")
+    (project / "system.py").write_text(
+        "def answer(text):\n    with open('asked', 'a') as file:\n        file.write('x')\n    return '30 days'\n"
+    )
+    replace(
+        project / "refunds.yaml",
+        "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}",
+        "{function: 'system:answer', name: bot, family: sim-writer}",
+    )
     sys.path.insert(0, str(project))
     try:
         first = evalh("run", "refunds.yaml", "--json").json
@@ -178,8 +184,14 @@ panel:
 def test_blinding_lowers_self_preference_of_a_judge_that_knows_itself_by_name(project: Path, evalh: Evalh) -> None:
     """With names shown the judge sides with its own; masked and neutrally labelled it cannot, and no name is in any message."""
     (project / "narcissus.toml").write_text(SELF_PREFERRING)
-    own = [{"item_id": f"i{n:02}", "system": "northbot", "output": f"As northbot, I would say {n} weeks, take it or leave it."} for n in range(ITEMS)]
-    other = [{"item_id": f"i{n:02}", "system": "writebot", "output": f"The policy gives you {n} weeks to return the article."} for n in range(ITEMS)]
+    own = [
+        {"item_id": f"i{n:02}", "system": "northbot", "output": f"As northbot, I would say {n} weeks, take it or leave it."}
+        for n in range(ITEMS)
+    ]
+    other = [
+        {"item_id": f"i{n:02}", "system": "writebot", "output": f"The policy gives you {n} weeks to return the article."}
+        for n in range(ITEMS)
+    ]
     write_lines(project / "own.jsonl", own)
     write_lines(project / "other.jsonl", other)
     write_lines(project / "truth.jsonl", [{"output": o["output"], "quality": 0.5} for o in own + other])
@@ -211,7 +223,11 @@ def test_one_drawn_order_is_the_same_from_the_same_seed(project: Path, evalh: Ev
     """`order: drawn` shows each pair once; the orders repeat with the seed and differ with another."""
     drawn = []
     for seed in (1, 1, 2):
-        replace(project / "pairs.yaml", project.joinpath("pairs.yaml").read_text(), (project / "pairs.yaml").read_text().split("seed:")[0].rstrip() + f"\nseed: {seed}\n")
+        replace(
+            project / "pairs.yaml",
+            project.joinpath("pairs.yaml").read_text(),
+            (project / "pairs.yaml").read_text().split("seed:")[0].rstrip() + f"\nseed: {seed}\n",
+        )
         text = (project / "pairs.yaml").read_text()
         (project / "pairs.yaml").write_text(text if "order: drawn" in text else text.replace("panel:", "panel:\n  order: drawn"))
         run = evalh("run", "pairs.yaml", "--json").json["run"]

@@ -76,7 +76,11 @@ def test_every_test_and_item_is_a_test_with_a_readable_id(python_suite: Path, ev
     assert "evalh: refunds-py" in done.stdout
     assert "gate     PASS" in done.stdout
     assert "evalh.duckdb" in done.stdout
-    rows = evalh("sql", "SELECT status, count(*) AS n FROM check_results WHERE \"check\" = 'test_is_not_about_article_five' GROUP BY status ORDER BY n", "--json")
+    rows = evalh(
+        "sql",
+        "SELECT status, count(*) AS n FROM check_results WHERE \"check\" = 'test_is_not_about_article_five' GROUP BY status ORDER BY n",
+        "--json",
+    )
     assert rows.json == [{"status": "fail", "n": 1}, {"status": "pass", "n": ITEMS - 1}]
     assert evalh("sql", "SELECT count(*) AS n FROM runs", "--json").json == [{"n": 1}]
 
@@ -108,7 +112,7 @@ def test_yaml_suites_are_collected_and_junit_names_every_item(project: Path) -> 
     (project / "other.yaml").write_text("some: thing\n")
     (project / "pairs.yaml").unlink()
     run_pytest(project, ".", "--junitxml", "junit.xml", code=0)
-    cases = [c.attrib["name"] for c in ET.parse(project / "junit.xml").getroot().iter("testcase")]  # noqa: S314 — we wrote it
+    cases = [c.attrib["name"] for c in ET.parse(project / "junit.xml").getroot().iter("testcase")]
     assert len(cases) == ITEMS
     assert "refunds[i00]" in cases
 

@@ -35,9 +35,9 @@ tier 2        51 judged, 3 unscored           spent $0.1296
 tier 3        12 queued for labels            evalh label export
 
 checks                   passed  failed  errors
+  test_cites_the_policy      49      10       1
   regex: §\\d+                54       6       0  blocking
   max-words: 150             60       0       0  blocking
-  test_cites_the_policy      49      10       1
 
 judges
   alder: 54 verdicts, 3 unscored; family family of alder, SIMULATED, SAME FAMILY

@@ -19,7 +19,7 @@ RECORDED = "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}"
 @pytest.fixture
 def bots(project: Path) -> Iterator[Path]:
     """Functions and a program that answer for the articles of the golden set, and fail on article 3."""
-    (project / "bots.py").write_text('''
+    (project / "bots.py").write_text("""
 import asyncio, json, re, sys
 
 def answer(text):
@@ -42,7 +42,7 @@ if __name__ == "__main__":
             sys.exit("out of memory")
         else:
             print(json.dumps({"item_id": row["item_id"], "output": answer(row["input"])}), flush=True)
-''')
+""")
     sys.path.insert(0, str(project))
     yield project
     sys.path.remove(str(project))
@@ -85,16 +85,23 @@ def test_a_model_and_an_endpoint_answer_over_http_and_are_paid_for_once(project:
     """A model by its provider, a service by its URL: the calls are in the ledger with their cost, and not sent again."""
     answers = [{"input": f"How long may I keep article {n}?", "output": f"Article {n}: 30 days."} for n in range(ITEMS)]
     write_lines(project / "answers.jsonl", answers)
-    profile = profile_from({"system": [{"model": "writer-1", "family": "sim-writer", "answers": "answers.jsonl"}]}, folder=project, where="test")
+    profile = profile_from(
+        {"system": [{"model": "writer-1", "family": "sim-writer", "answers": "answers.jsonl"}]}, folder=project, where="test"
+    )
     with running(profile) as url:
-        for system in (f"{{model: 'sim:writer-1', base_url: '{url}/v1', family: sim-writer}}", f"{{endpoint: '{url}/v1', model: writer-1, name: bot, family: sim-writer}}"):
+        for system in (
+            f"{{model: 'sim:writer-1', base_url: '{url}/v1', family: sim-writer}}",
+            f"{{endpoint: '{url}/v1', model: writer-1, name: bot, family: sim-writer}}",
+        ):
             text = (project / "refunds.yaml").read_text()
             (project / "system.yaml").write_text(text.replace(RECORDED, system))
             first = evalh("run", "system.yaml", "--json")
             assert first.code == 0, first.err
             assert first.json["routes"] == {"judged": ITEMS}
             again = evalh("run", "system.yaml", "--json").json
-            calls = f"SELECT count(*) AS n FROM provider_calls WHERE purpose = 'system' AND run_id IN ('{first.json['run']}', '{again['run']}')"
+            calls = (
+                f"SELECT count(*) AS n FROM provider_calls WHERE purpose = 'system' AND run_id IN ('{first.json['run']}', '{again['run']}')"
+            )
             assert evalh("sql", calls, "--json").json == [{"n": ITEMS}]
     texts = evalh("sql", "SELECT DISTINCT output FROM outputs WHERE item_id = 'i04'", "--json").json
     assert texts == [{"output": "Article 4: 30 days."}]

@@ -29,7 +29,11 @@ def compare(a: str, b: str, store_at: str | None, as_json: bool) -> None:
     store = existing_store(store_at)
     run_a, run_b = find_run(store, a), find_run(store, b)
     made = compare_scores(
-        scores_of(store, run_a["run_id"]), scores_of(store, run_b["run_id"]), name_a=run_a["run_id"], name_b=run_b["run_id"], seed=run_b["seed"] or 0
+        scores_of(store, run_a["run_id"]),
+        scores_of(store, run_b["run_id"]),
+        name_a=run_a["run_id"],
+        name_b=run_b["run_id"],
+        seed=run_b["seed"] or 0,
     )
     document = {**made.model_dump(mode="json"), "differences": differences(store, run_b, run_a)}
     if as_json:
@@ -44,7 +48,11 @@ def _show(document: dict[str, Any]) -> None:
     p = document["p_value"]
     test = f", p = {p:.3g} ({document['test']})" if p is not None else ""
     out.print(f"  difference {interval(document['difference'])} on {document['n_items']} items{test}", markup=False)
-    out.print(f"  {document['improved']} improved, {document['regressed']} regressed, {document['equal']} equal, {document['missing']} missing or unscored", markup=False)
+    out.print(
+        f"  {document['improved']} improved, {document['regressed']} regressed, {document['equal']} equal,"
+        f" {document['missing']} missing or unscored",
+        markup=False,
+    )
     for line in document["differences"]:
         out.print(f"  not the same on both sides: {line}", markup=False)
     rows = [[s["slice"], s["n_items"], interval(s["difference"])] for s in document["slices"]]

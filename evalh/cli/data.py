@@ -92,4 +92,3 @@ def sql(query: str, store_at: str | None, as_json: bool) -> None:
         note("no rows")
         return
     console().print(table("", list(rows[0]), [list(row.values()) for row in rows]))
-

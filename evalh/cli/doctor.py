@@ -62,7 +62,11 @@ def _packages() -> list[Finding]:
             found.append(Finding(name, True, version(name)))
         except PackageNotFoundError:
             extra = EXTRAS.get(name)
-            found.append(Finding(name, None if extra else False, f'not installed; pip install "evalh[{extra}]" adds it' if extra else "not installed"))
+            found.append(
+                Finding(
+                    name, None if extra else False, f'not installed; pip install "evalh[{extra}]" adds it' if extra else "not installed"
+                )
+            )
     return found
 
 
@@ -71,7 +75,13 @@ def _keys(config: Config) -> list[Finding]:
     for provider, default in KEYS.items():
         configured = config.providers.get(provider)
         name = (configured.api_key_env if configured else None) or default
-        found.append(Finding(f"key {name}", True if os.environ.get(name) else None, "set" if os.environ.get(name) else f"not set: {provider} cannot be asked"))
+        found.append(
+            Finding(
+                f"key {name}",
+                True if os.environ.get(name) else None,
+                "set" if os.environ.get(name) else f"not set: {provider} cannot be asked",
+            )
+        )
     return found
 
 

@@ -50,7 +50,11 @@ def print_gate(document: dict[str, Any]) -> None:
     """The decision first, then the rules, then the reasons in plain words."""
     out = console()
     colour = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}[document["decision"]]
-    out.print(f"[bold {colour}]{document['decision']}[/]  {document['run']}" + (f" against {document['baseline']}" if document["baseline"] else ""), soft_wrap=True)
+    out.print(
+        f"[bold {colour}]{document['decision']}[/]  {document['run']}"
+        + (f" against {document['baseline']}" if document["baseline"] else ""),
+        soft_wrap=True,
+    )
     rows = [[r["rule"], r["metric"], interval(r["estimate"]), f"{100 * r['threshold']:g} %", r["decision"]] for r in document["rules"]]
     out.print(table("", ["rule", "metric", "estimate", "threshold", "decision"], rows, right=(3,)))
     for reason in document["reasons"]:

@@ -54,7 +54,10 @@ def _show(plan: dict[str, Any]) -> None:
     if plan["judges"]:
         rows = [[_title(j), j["family"], j["calls"], f"{j['tokens']:,}", dollars(j["cost_usd"])] for j in plan["judges"]]
         out.print(table("", ["judge", "family", "calls at most", "tokens", "cost"], rows, right=(2, 3, 4)))
-    out.print(f"  at most {plan['calls']} calls, {plan['tokens']:,} tokens, {dollars(plan['cost_usd'])}, about {plan['seconds']:.0f} s", markup=False)
+    out.print(
+        f"  at most {plan['calls']} calls, {plan['tokens']:,} tokens, {dollars(plan['cost_usd'])}, about {plan['seconds']:.0f} s",
+        markup=False,
+    )
     for model in plan["unpriced"]:
         out.print(f"  no price is known for {model}: add it under [prices] in evalh.toml", markup=False)
     out.print(f"  assuming {plan['assumptions']}; tier 1 and answers that are known already only lower it", markup=False)

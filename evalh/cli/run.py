@@ -36,12 +36,18 @@ A run that was stopped (Ctrl-C, kill -9, power) goes on where it was when the sa
 @click.option("--resume/--no-resume", default=True, help="Go on with an interrupted run of the same suite. [default: resume]")
 @click.option("--rejudge", metavar="RUN", help="Judge the stored outputs of this run again; nothing is generated.")
 @click.option("--fresh", is_flag=True, help="Ask again what earlier runs have answers to.")
-@click.option("--unscored", type=click.Choice(["exclude", "wrong", "tie"]), default="exclude", show_default=True, help="What judge figures do with unscored verdicts.")
+@click.option(
+    "--unscored",
+    type=click.Choice(["exclude", "wrong", "tie"]),
+    default="exclude",
+    show_default=True,
+    help="What judge figures do with unscored verdicts.",
+)
 @store_option
 @json_option
 def run(
-    suites: tuple[Path, ...], system: str | None, limit: int | None, items: tuple[str, ...], budget: float | None, resume: bool, rejudge: str | None,
-    fresh: bool, unscored: Any, store_at: str | None, as_json: bool,
+    suites: tuple[Path, ...], system: str | None, limit: int | None, items: tuple[str, ...], budget: float | None, resume: bool,
+    rejudge: str | None, fresh: bool, unscored: Any, store_at: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Run suites: outputs, checks, judges, and the sample that people label.
 

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 from evalh.judging.rubric import Rubric
 from evalh.records import Verdict
 
-
 Seat = tuple[str, str]  # judge and the name of its prompt: one place in the panel
 
 

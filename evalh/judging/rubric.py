@@ -35,7 +35,7 @@ class Criterion(Record):
         if scale == "binary":
             return {**data, "scale": BINARY, "pass_at": data.get("pass_at", 1)}
         if isinstance(scale, list) and len(scale) == 2 and all(isinstance(v, int) for v in scale):
-            return {**data, "scale": {v: "" for v in range(scale[0], scale[1] + 1)}}
+            return {**data, "scale": dict.fromkeys(range(scale[0], scale[1] + 1), "")}
         return data
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ PREVIEW = 220
 ROUTES = {
     "blocked": "blocked by tier 1", "judged": "judged", "checked": "checked", "unscored": "unscored", "no_output": "no output",
 }  # fmt: skip
+_STATES = ("fail", "error", "pass")  # in the order in which they are looked at
 _ANCHOR = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -71,10 +72,11 @@ class Card(NamedTuple):
     route: str
     why: str
     glance: str  # the beginning of what was answered
-    input: Text | None
+    input: Sequence[tuple[str, Text]]  # role (empty where the input is one text), what was said
     reference: Text | None
     answers: Sequence[Answer]
-    checks: Sequence[Row]
+    troubled: Sequence[Row]  # checks that fail or could not be decided
+    held: Sequence[str]  # names of the others
     judges: Sequence[JudgeSaid]
     masked: Sequence[tuple[str, str, str]]  # system, text, why
     apart: str
@@ -86,18 +88,24 @@ class Regression(NamedTuple):
     item_id: str
     slice: str
     change: str
-    input: Text | None
+    input: Sequence[tuple[str, Text]]
     before: Card
     after: Card
 
 
-def text(value: Any, limit: int) -> Text | None:
-    """A value as a text of at most `limit` characters; None where there is none."""
+def text(value: Any, limit: int, fold: int = FOLD) -> Text | None:
+    """A value as a text of at most `limit` characters, folded beyond `fold`; None where there is none."""
     if value is None:
         return None
-    whole = as_text(value)
-    kept, left_out = cut(whole, limit)
-    return _folded(shown(kept), kept, left_out)
+    kept, left_out = cut(as_text(value), limit)
+    return _folded(shown(kept), kept, left_out, fold)
+
+
+def messages(value: Any, limit: int) -> list[tuple[str, Text]]:
+    """An input by message. What the system was told is folded early: what it was asked is what a reader looks for."""
+    chat = value if isinstance(value, list) and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in value) else None
+    said = [("", value)] if chat is None else [(str(m["role"]), m["content"]) for m in chat]
+    return [(role, made) for role, content in said if (made := text(content, limit, PREVIEW if role == "system" else FOLD)) is not None]
 
 
 def anchor(row: Row) -> str:
@@ -110,15 +118,17 @@ def card(row: Row, limit: int) -> Card:
     pair = " against ".join(filter(None, (row["system"], row.get("against"))))
     outputs = sorted(row["outputs"], key=lambda output: output["system"] != row["system"])  # the one under test first
     score = row["score"]
+    checks = sorted(row["checks"], key=lambda c: (_STATES.index(c["status"]), c["check"], c["system"]))
     return Card(
         anchor=anchor(row),
         item_id=row["item_id"], slice=row["slice"] or "all", trial=row["trial"], systems=pair,
         score="unscored" if score is None else words.share(score), tone="warn" if score is None else "bad" if score < 0.5 else "plain",
         route=ROUTES.get(row["route"], str(row["route"])), why=excerpt(row["why"] or "", 160),
         glance=excerpt(outputs[0]["output"] or "", min(110, limit)) if outputs else "",
-        input=text(row["input"], limit), reference=text(row["reference"], limit),
+        input=messages(row["input"], limit), reference=text(row["reference"], limit),
         answers=[_answer(output, limit) for output in outputs],
-        checks=sorted(row["checks"], key=lambda c: c["status"] == "pass"),
+        troubled=[c for c in checks if c["status"] != "pass"],
+        held=list(dict.fromkeys(c["check"] for c in checks if c["status"] == "pass")),
         judges=_judges(row["verdicts"], limit), masked=_masked(row["verdicts"]), apart=_apart(row),
     )  # fmt: skip
 
@@ -145,8 +155,8 @@ def says(row: Row) -> list[tuple[str, str]]:
 # ---- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _folded(body: Markup, kept: str, left_out: int) -> Text:
-    long = len(kept) > FOLD or kept.count("\n") >= FOLD_LINES
+def _folded(body: Markup, kept: str, left_out: int, fold: int = FOLD) -> Text:
+    long = len(kept) > fold or kept.count("\n") >= FOLD_LINES
     return Text(body, excerpt(kept, PREVIEW) if long else "", len(kept) + left_out, left_out)
 
 
@@ -203,7 +213,7 @@ def _said(row: Row) -> tuple[str, str]:
     if len(row["systems"]) == 2:
         return ("tie" if row["winner"] == "tie" else f"{row['winner']} wins"), "plain"
     raw = f"{row['raw_score']:g}" if row["raw_score"] is not None else ""
-    score = words.share(row["score"], 0) if row["score"] is not None else ""
+    score = f"{100 * row['score']:.3g}\u00a0%" if row["score"] is not None else ""
     tone = "bad" if row["score"] is not None and row["score"] < 0.5 else "plain"
     return (f"{raw} ({score})" if raw and score else raw or score or "–"), tone
 
@@ -215,7 +225,7 @@ def _shortly(verdicts: Sequence[Row]) -> str:
     if len(scored[0]["systems"]) == 2:
         return " / ".join(v["winner"] or "–" for v in scored)
     known = [v["score"] for v in scored if v["score"] is not None]
-    return words.share(sum(known) / len(known), 0) if known else "–"
+    return f"{100 * sum(known) / len(known):.3g}\u00a0%" if known else "–"
 
 
 def _inconsistent(rows: Sequence[Row]) -> bool:
@@ -241,7 +251,7 @@ def _masked(verdicts: Sequence[Row]) -> list[tuple[str, str, str]]:
 def _apart(row: Row) -> str:
     told = []
     if row.get("disagreement"):
-        told.append(f"judges {100 * row['disagreement']:.0f} points apart (standard deviation)")
+        told.append(f"{100 * row['disagreement']:.0f} points apart (standard deviation)")
     if row.get("inconsistent"):
         told.append(f"{words.count(row['inconsistent'], 'judge')} named different winners in the two orders")
     return "; ".join(told)

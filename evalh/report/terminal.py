@@ -77,13 +77,15 @@ def _tiers(document: Mapping[str, Any]) -> list[Text]:
     else:
         rows.append(("tier 2", f"{scored} judged, {unscored} unscored", f"spent {least}{money(spent['judges'])}"))
     queued = tiers["labels"]["queued"]
-    rows.append(("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", "evalh label export" if queued else ""))
+    rows.append(
+        ("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", "evalh label export" if queued else "")
+    )
     return [_text(f"{name:<{NAME}}  {told:<30}  {cost}".rstrip()) for name, told, cost in rows]
 
 
 def _checks(document: Mapping[str, Any]) -> list[Text]:
-    """Per check: passed, failed, errors; the ones with failures or errors first."""
-    rows = document["checks"]
+    """Per check: passed, failed, errors; the ones with most trouble first."""
+    rows = sorted(document["checks"], key=lambda r: (-r["failed"] - r["errors"], r["check"]))
     if not rows:
         return []
     troubled = [r for r in rows if r["failed"] or r["errors"]]

@@ -13,6 +13,7 @@ from evalh.report.gather import Background, Changes, Row
 
 Tone = Literal["good", "bad", "warn", "plain"]
 TONES: dict[str, Tone] = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "warn"}
+BETTER = 0.03  # a difference that scales hold, so that its better side is always in sight
 RULES = {"minimum": "Minimum", "margin": "No worse than the baseline", "max_unscored": "Enough is scored"}
 
 
@@ -208,7 +209,7 @@ def _rule(rule: Row) -> RuleRow:
     estimate, threshold, name = rule["estimate"], rule["threshold"], rule["rule"]
     signed, values = name == "margin", [estimate["value"], estimate["low"], estimate["high"], rule["threshold"]]
     if signed:
-        scale, asks = svg.scale_for([*values, 0.0], lowest=-1.0, least=0.1), f"difference above {words.points(threshold)}"
+        scale, asks = svg.scale_for([*values, BETTER], lowest=-1.0, least=0.1), f"difference above {words.points(threshold)}"
     elif name == "minimum":
         scale, asks = svg.scale_for(values), f"{rule['metric']} above {words.share(threshold)}"
     else:
@@ -272,9 +273,8 @@ def quality(document: Row, minimum: float | None) -> Forest:
 
 
 def checks(document: Row, background: Background) -> list[CheckRow]:
-    """Per check (and system, where several were checked): counts, and the share of outputs for which it holds."""
-    order = {row["check"]: n for n, row in enumerate(document["checks"])}
-    rows = sorted(background.checks, key=lambda r: (order.get(r["check"], len(order)), r["system"])) or document["checks"]
+    """Per check (and system, where several were checked), most trouble first: counts, and the share of outputs for which it holds."""
+    rows = sorted(background.checks or document["checks"], key=lambda r: (-r["failed"] - r["errors"], r["check"], r.get("system", "")))
     several, found = len({r["system"] for r in background.checks}) > 1, []
     for row in rows:
         counts = (row["passed"], row["failed"], row["errors"])
@@ -322,7 +322,7 @@ def change_forest(changes: Changes) -> Forest:
     comparison = changes.comparison
     slices = comparison["slices"] if len(comparison["slices"]) > 1 else []
     named = [("All items", comparison["difference"])] + [(s["slice"], s["difference"]) for s in slices]
-    scale = svg.scale_for([e[k] for _, e in named for k in ("value", "low", "high")] + [0.0], lowest=-1.0, least=0.1)
+    scale = svg.scale_for([e[k] for _, e in named for k in ("value", "low", "high")] + [BETTER], lowest=-1.0, least=0.1)
     return Forest([figure(name, e, scale, threshold=0.0, signed=True) for name, e in named], svg.axis(scale, _tick))
 
 

@@ -36,7 +36,9 @@ def logistic(x: npt.ArrayLike, y: npt.ArrayLike, clusters: Sequence[str], *, lev
         p = 1 / (1 + np.exp(-np.clip(design @ beta, -500, 500)))
         hessian = design.T @ (design * (p * (1 - p))[:, None])
         if np.linalg.cond(hessian) > 1e12 or np.abs(beta).max(initial=0.0) > 50:
-            raise InputError("the outcomes are separated", where="logistic regression", hint="there is no finite estimate; more rows are needed")
+            raise InputError(
+                "the outcomes are separated", where="logistic regression", hint="there is no finite estimate; more rows are needed"
+            )
         step = np.linalg.solve(hessian, design.T @ (target - p))
         beta = beta + step
         if np.abs(step).max() < 1e-10:

@@ -54,7 +54,7 @@ def _insert(table: str, columns: tuple[str, ...], keep_first: bool) -> str:
     picked = ", ".join(f'unnest(c."{name}")::{types[name]}' for name in columns)
     names = ", ".join(f'"{name}"' for name in columns)
     source = f"(SELECT from_json_strict(?, '{json.dumps(shape)}') AS c)"
-    sql = f"INSERT INTO {table} ({names}) SELECT {picked} FROM {source}"  # noqa: S608 — names of our own tables.py
+    sql = f"INSERT INTO {table} ({names}) SELECT {picked} FROM {source}"
     return sql + (" ON CONFLICT DO NOTHING" if keep_first else "")
 
 

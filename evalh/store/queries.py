@@ -36,7 +36,7 @@ def run_settings(store: Store, run: str) -> dict[str, Any]:
 def of_run(store: Store, table: str, run: str) -> Rows:
     """All rows of one run in a table that has `run_id`, in the order of the key."""
     order = ", ".join(f'"{name}"' for name in BY_NAME[table].key)
-    return decoded(table, store.query(f"SELECT * FROM {table} WHERE run_id = ? ORDER BY {order}", [run]))  # noqa: S608 — our own names
+    return decoded(table, store.query(f"SELECT * FROM {table} WHERE run_id = ? ORDER BY {order}", [run]))
 
 
 def golden_of_run(store: Store, run: str) -> dict[str, Any] | None:

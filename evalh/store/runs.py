@@ -11,7 +11,7 @@ from evalh.records import CheckResult, Output, ToolCall
 from evalh.stats.scores import ItemScore
 from evalh.store.store import Store
 
-_STATUS = '(SELECT arg_max(e.event, e."at") FROM run_events e WHERE e.run_id = r.run_id AND e.event <> \'approved\')'
+_STATUS = "(SELECT arg_max(e.event, e.\"at\") FROM run_events e WHERE e.run_id = r.run_id AND e.event <> 'approved')"
 
 
 def unfinished_run(store: Store, run_key: str) -> str | None:
@@ -63,12 +63,12 @@ def known_calls(store: Store, models: Iterable[tuple[str, str]]) -> dict[str, di
 
 
 def outputs_of(store: Store, run_id: str) -> dict[str, list[Output]]:
-    """The outputs of a run, by item, in the order they were stored."""
+    """The outputs of a run, by item, in the order of their systems and trials."""
     found: dict[str, list[Output]] = {}
     if not store.exists():
         return found
     columns = "item_id, system, system_version, family, trial, output, tool_calls, latency_ms, cost_usd, tokens, error, meta"
-    for row in store.query(f"SELECT {columns} FROM outputs WHERE run_id = ? ORDER BY rowid", [run_id]):
+    for row in store.query(f"SELECT {columns} FROM outputs WHERE run_id = ? ORDER BY item_id, system, trial", [run_id]):
         data = {k: v for k, v in row.items() if k not in ("output", "meta", "tool_calls")}
         calls = [ToolCall(**call) for call in json.loads(row["tool_calls"] or "[]")]
         output = Output(**data, text=row["output"] or "", tool_calls=calls, meta=json.loads(row["meta"] or "{}"))
@@ -80,7 +80,7 @@ def checks_of(store: Store, run_id: str) -> dict[tuple[str, str, int], list[Chec
     """The check results of a run, by item, system and trial."""
     found: dict[tuple[str, str, int], list[CheckResult]] = {}
     columns = 'item_id, system, trial, "check", check_hash, status, score, reason, negated, blocking, weight'
-    for row in store.query(f"SELECT {columns} FROM check_results WHERE run_id = ? ORDER BY rowid", [run_id]):
+    for row in store.query(f'SELECT {columns} FROM check_results WHERE run_id = ? ORDER BY item_id, system, trial, "check"', [run_id]):
         key = (row.pop("item_id"), row.pop("system"), row.pop("trial"))
         found.setdefault(key, []).append(CheckResult(**row))
     return found
@@ -88,13 +88,18 @@ def checks_of(store: Store, run_id: str) -> dict[tuple[str, str, int], list[Chec
 
 def scores_of(store: Store, run_id: str) -> list[ItemScore]:
     """One ItemScore per output of a run."""
-    rows = store.query('SELECT item_id, slice, "group", score, route FROM scores WHERE run_id = ? ORDER BY item_id, system, against, trial', [run_id])
+    rows = store.query(
+        'SELECT item_id, slice, "group", score, route FROM scores WHERE run_id = ? ORDER BY item_id, system, against, trial', [run_id]
+    )
     return [ItemScore(r["item_id"], r["slice"] or "all", r["group"], r["score"], r["route"]) for r in rows]
 
 
 def counts_of(store: Store, run_id: str) -> dict[str, Any]:
     """The counts of a run by tier: checks, judge calls, labels, tokens and money."""
-    checks = {r["status"]: r["n"] for r in store.query("SELECT status, count(*) AS n FROM check_results WHERE run_id = ? GROUP BY status", [run_id])}
+    checks = {
+        r["status"]: r["n"]
+        for r in store.query("SELECT status, count(*) AS n FROM check_results WHERE run_id = ? GROUP BY status", [run_id])
+    }
     calls = {
         r["purpose"]: r
         for r in store.query(
@@ -109,16 +114,18 @@ def counts_of(store: Store, run_id: str) -> dict[str, Any]:
         [run_id],
     )[0]
     routes = {r["route"]: r["n"] for r in store.query("SELECT route, count(*) AS n FROM scores WHERE run_id = ? GROUP BY route", [run_id])}
-    saved = store.query("SELECT sum(calls_saved) AS calls, sum(usd_saved) AS usd, sum(inconsistent) AS inconsistent FROM scores WHERE run_id = ?", [run_id])[0]
+    saved = store.query(
+        "SELECT sum(calls_saved) AS calls, sum(usd_saved) AS usd, sum(inconsistent) AS inconsistent FROM scores WHERE run_id = ?", [run_id]
+    )[0]
     queued = store.query("SELECT count(*) AS n FROM label_tasks WHERE run_id = ?", [run_id])[0]["n"]
     return {"checks": checks, "calls": calls, "verdicts": verdicts, "routes": routes, "saved": saved, "queued": queued}
 
 
 def check_table(store: Store, run_id: str) -> list[dict[str, Any]]:
-    """Per check: passed, failed, errors, blocking."""
+    """Per check: passed, failed, errors, blocking; by name."""
     return store.query(
-        'SELECT "check", bool_or(blocking) AS blocking, count(*) FILTER (status = \'pass\') AS passed, count(*) FILTER (status = \'fail\') AS failed,'
-        " count(*) FILTER (status = 'error') AS errors FROM check_results WHERE run_id = ? GROUP BY \"check\" ORDER BY min(rowid)",
+        "SELECT \"check\", bool_or(blocking) AS blocking, count(*) FILTER (status = 'pass') AS passed, count(*) FILTER (status = 'fail') AS failed,"
+        ' count(*) FILTER (status = \'error\') AS errors FROM check_results WHERE run_id = ? GROUP BY "check" ORDER BY "check"',
         [run_id],
     )
 
@@ -146,7 +153,9 @@ def labels_of(store: Store, run_id: str) -> list[dict[str, Any]]:
 
 
 def systems_of(store: Store, run_id: str) -> list[dict[str, Any]]:
-    return store.query("SELECT system, system_version, family, kind, role FROM systems WHERE run_id = ? ORDER BY role DESC, system", [run_id])
+    return store.query(
+        "SELECT system, system_version, family, kind, role FROM systems WHERE run_id = ? ORDER BY role DESC, system", [run_id]
+    )
 
 
 def item_page(store: Store, run_id: str, item_ids: Iterable[str]) -> list[dict[str, Any]]:
@@ -159,9 +168,12 @@ def item_page(store: Store, run_id: str, item_ids: Iterable[str]) -> list[dict[s
         " WHERE s.run_id = ? AND list_contains(?, s.item_id)",
         [run_id, wanted],
     )
-    outputs = store.query("SELECT item_id, system, trial, output, tool_calls, error FROM outputs WHERE run_id = ? AND list_contains(?, item_id)", [run_id, wanted])
+    outputs = store.query(
+        "SELECT item_id, system, trial, output, tool_calls, error FROM outputs WHERE run_id = ? AND list_contains(?, item_id)",
+        [run_id, wanted],
+    )
     checks = store.query(
-        'SELECT item_id, system, trial, "check", status, reason, blocking FROM check_results WHERE run_id = ? AND list_contains(?, item_id) ORDER BY rowid',
+        'SELECT item_id, system, trial, "check", status, reason, blocking FROM check_results WHERE run_id = ? AND list_contains(?, item_id) ORDER BY "check"',
         [run_id, wanted],
     )
     verdicts = store.query(
@@ -172,10 +184,16 @@ def item_page(store: Store, run_id: str, item_ids: Iterable[str]) -> list[dict[s
     for row in rows:
         row["input"] = json.loads(row["input"]) if row["input"] else None
         row["reference"] = json.loads(row["reference"]) if row["reference"] else None
-        row["outputs"] = [o for o in outputs if o["item_id"] == row["item_id"] and o["trial"] == row["trial"] and o["system"] in (row["system"], row["against"])]
+        row["outputs"] = [
+            o
+            for o in outputs
+            if o["item_id"] == row["item_id"] and o["trial"] == row["trial"] and o["system"] in (row["system"], row["against"])
+        ]
         pair = {row["system"], row["against"]} - {""}
         row["checks"] = [c for c in checks if c["item_id"] == row["item_id"] and c["system"] in pair and c["trial"] == row["trial"]]
-        row["verdicts"] = [v for v in verdicts if v["item_id"] == row["item_id"] and set(v["systems"]) == pair and v["trial"] == row["trial"]]
+        row["verdicts"] = [
+            v for v in verdicts if v["item_id"] == row["item_id"] and set(v["systems"]) == pair and v["trial"] == row["trial"]
+        ]
     order = {item_id: n for n, item_id in enumerate(wanted)}
     return sorted(rows, key=lambda r: order[r["item_id"]])
 

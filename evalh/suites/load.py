@@ -32,7 +32,9 @@ def load_suites(paths: list[Path]) -> list[Suite]:
     for path in paths:
         found = list(_load_path(path))
         if not found:
-            raise InputError("holds no suite", where=str(path), hint="a suite is an evalh.Suite in a .py file, or a .yaml file with `golden:`")
+            raise InputError(
+                "holds no suite", where=str(path), hint="a suite is an evalh.Suite in a .py file, or a .yaml file with `golden:`"
+            )
         suites += found
     names = [s.name for s in suites]
     for name in names:
@@ -136,7 +138,9 @@ class Resolver:
         for folder in [*tried, Path.cwd()]:
             if (folder / path).exists():
                 return folder / path
-        raise InputError("there is no such file or folder", where=written, hint=f"looked in {self.base} and the folders above it, up to {tried[-1]}")
+        raise InputError(
+            "there is no such file or folder", where=written, hint=f"looked in {self.base} and the folders above it, up to {tried[-1]}"
+        )
 
 
 def load_rubric(rubric: str | Rubric, resolve: Resolver) -> Rubric:
@@ -194,7 +198,9 @@ _PARTS: dict[tuple[str, ...], type[BaseModel]] = {
 def _explain(error: ValidationError, where: str, lines: dict[tuple[Any, ...], int]) -> InputError:
     """One line from the first thing that is wrong: line, field, what, and what would be right."""
     found = error.errors()
-    first = next((e for e in found if e["loc"][-1:] != ("str",)), found[0])  # of a rubric that is neither path nor mapping, the mapping's error
+    first = next(
+        (e for e in found if e["loc"][-1:] != ("str",)), found[0]
+    )  # of a rubric that is neither path nor mapping, the mapping's error
     loc = tuple(part for part in first["loc"] if isinstance(part, int) or not (part.startswith("function-") or part in ("Rubric", "str")))
     known = [loc[:n] for n in range(len(loc), -1, -1) if loc[:n] in lines]
     place = f"{where}:{lines[known[0]]}" if known else where

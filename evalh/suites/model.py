@@ -45,7 +45,9 @@ class Recorded(System):
 class Function(System):
     """A Python function from an item's input to an output: text, a dict with `output`, or an `Output`. Sync or async."""
 
-    function: str | Callable[..., Any] = Field(description="takes the item's input (the whole item where its argument is named `item`); runs in a thread where it is not async")
+    function: str | Callable[..., Any] = Field(
+        description="takes the item's input (the whole item where its argument is named `item`); runs in a thread where it is not async"
+    )
 
     def __init__(self, function: str | Callable[..., Any] | None = None, /, **data: Any) -> None:
         super().__init__(**({"function": function} if function is not None else {}), **data)
@@ -59,7 +61,9 @@ class Model(System):
     template: str = Field(default="{input}", description="the user message; {input} stands for the item's input")
     base_url: str | None = Field(default=None, description="where to ask; the vendor where not given")
     api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
-    api: Literal["chat", "responses", "anthropic"] | None = Field(default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client")
+    api: Literal["chat", "responses", "anthropic"] | None = Field(
+        default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client"
+    )
     temperature: float | None = Field(default=None, description="sent only where it is set")
     max_tokens: int = Field(default=1024, description="longest reply")
     timeout_s: float = Field(default=60.0, description="seconds for one call")
@@ -89,7 +93,11 @@ class Command(System):
 
 
 _BY_KEY: dict[str, type[System]] = {
-    "recorded": Recorded, "function": Function, "endpoint": Endpoint, "model": Model, "command": Command,
+    "recorded": Recorded,
+    "function": Function,
+    "endpoint": Endpoint,
+    "model": Model,
+    "command": Command,
 }  # fmt: skip — the first key that is present decides; endpoint stands before model because it has both
 
 
@@ -97,7 +105,10 @@ def _system(value: Any) -> Any:
     if isinstance(value, str):
         if value.endswith(".jsonl"):
             return Recorded(value)
-        raise ValueError("a system is {recorded: FILE.jsonl}, {function: 'module:name'}, {model: 'provider:name'}, {endpoint: URL, model: NAME} or {command: [...]}")
+        raise ValueError(
+            "a system is {recorded: FILE.jsonl}, {function: 'module:name'}, {model: 'provider:name'},"
+            " {endpoint: URL, model: NAME} or {command: [...]}"
+        )
     if callable(value) and not isinstance(value, System):
         return Function(value)
     if isinstance(value, dict):
@@ -121,7 +132,9 @@ class Judge(Part):
     prompt: str | None = Field(default=None, description="replay: only verdicts recorded under this prompt")
     base_url: str | None = Field(default=None, description="where to ask; the vendor where not given")
     api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
-    api: Literal["chat", "responses", "anthropic"] | None = Field(default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client")
+    api: Literal["chat", "responses", "anthropic"] | None = Field(
+        default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client"
+    )
     temperature: float | None = Field(default=None, description="sent only where it is set")
     max_tokens: int = Field(default=1024, description="longest reply")
     timeout_s: float = Field(default=60.0, description="seconds for one call")
@@ -141,13 +154,21 @@ def _judge(value: Any) -> Any:
 class Panel(Part):
     """The judges, the rubric, the order of presentation and the rule that makes one score of many verdicts."""
 
-    judges: list[Annotated[Judge, BeforeValidator(_judge)]] = Field(min_length=1, description="`provider:name`, or mappings; of other families than the system")
+    judges: list[Annotated[Judge, BeforeValidator(_judge)]] = Field(
+        min_length=1, description="`provider:name`, or mappings; of other families than the system"
+    )
     rubric: str | Rubric = Field(description="a Markdown file, or the rubric itself")
     rule: Literal["majority", "mean", "unanimous"] = Field(default="majority", description="how many verdicts become one score")
-    order: Literal["both", "drawn", "recorded"] = Field(default="both", description="pairwise: both orders, one drawn from the seed, or (replay only) those that were recorded")
-    against: AnySystem | None = Field(default=None, description="pairwise: the other system; else the systems of one outputs file are paired")
+    order: Literal["both", "drawn", "recorded"] = Field(
+        default="both", description="pairwise: both orders, one drawn from the seed, or (replay only) those that were recorded"
+    )
+    against: AnySystem | None = Field(
+        default=None, description="pairwise: the other system; else the systems of one outputs file are paired"
+    )
     repeats: int = Field(default=1, ge=1, description="how often each judge is asked the same")
-    attempts: int = Field(default=3, ge=1, description="how often a judge is asked when its reply cannot be read; then the verdict is unscored")
+    attempts: int = Field(
+        default=3, ge=1, description="how often a judge is asked when its reply cannot be read; then the verdict is unscored"
+    )
     allow_same_family: bool = Field(default=False, description="let judges of the system's family in; every table and report then says so")
     mask: bool = Field(default=True, description="mask self-identification in what judges see; turned off only to measure what it does")
     show_names: bool = Field(default=False, description="label answers with their systems' names; only to measure what blinding does")
@@ -157,7 +178,9 @@ class Sampling(Part):
     """How many outputs people label, and by which probability design."""
 
     labels: int = Field(gt=0, description="how many outputs people label")
-    strategy: Literal["simple", "stratified", "disagreement", "uncertainty"] = Field(default="stratified", description="the probability design; `docs/statistics.md` gives the probabilities")
+    strategy: Literal["simple", "stratified", "disagreement", "uncertainty"] = Field(
+        default="stratified", description="the probability design; `docs/statistics.md` gives the probabilities"
+    )
     floor: float = Field(default=0.3, ge=0.05, le=1.0, description="share of the sample drawn uniformly, so that every output can be drawn")
     rubric: str | Rubric | None = Field(default=None, description="what people answer; the panel's rubric where not given")
 
@@ -167,7 +190,9 @@ class Gate(Part):
 
     minimum: float | None = Field(default=None, ge=0, le=1, description="the lower bound of the score must be above this")
     baseline: str | None = Field(default=None, description="a run, or a tag given by `evalh gate --approve RUN --as TAG`")
-    margin: float | None = Field(default=None, gt=0, lt=1, description="how much worse than the baseline is still no regression, in absolute points")
+    margin: float | None = Field(
+        default=None, gt=0, lt=1, description="how much worse than the baseline is still no regression, in absolute points"
+    )
     max_unscored: float = Field(default=0.05, ge=0, le=1, description="largest share of outputs without a score")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided error of each rule")
 
