@@ -95,11 +95,12 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
     store.fold_journals()
     run_id, resumed = open_run(prepared, store, options)
     outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(options.budget_usd))
-    with Journal(store, run_id) as journal:
+    with Journal(store, run_id, alone=True) as journal:
         if resumed:
             _event(journal, run_id, "running", "resumed")
         else:
             _write_run(journal, prepared, run_id, options)
+            journal.fold()  # from here on the same command finds this run
         try:
             asyncio.run(_run_all(start, journal, outcome, watch))
         except KeyboardInterrupt:

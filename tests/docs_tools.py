@@ -17,7 +17,6 @@ from tests.conftest import Done
 ROOT = Path(__file__).parent.parent
 RUN_ID = re.compile(r"[a-z][a-z0-9_-]*-\d{8}-\d{6}-[0-9a-f]{4}")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-INDENTED = re.compile(r"^ {4}(?=\S)(.*)$", re.MULTILINE)
 INLINE = re.compile(r"`(evalh(?: [^`]*)?)`")
 ELIDED = "…"
 
@@ -48,11 +47,12 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 # ---- command lines ---------------------------------------------------------------------------------------------------
 
 
-def command_lines(text: str) -> Iterator[str]:
+def command_lines(text: str, indent: int = 4) -> Iterator[str]:
     """Every `evalh …` command line of a page, a help text or a workflow: in blocks, indented, or between backticks."""
+    indented = re.findall(rf"^ {{{indent}}} *(\S.*)$", FENCE.sub("", text), re.MULTILINE)
     outside = FENCE.sub("", text)
     shown = [line for _, body in FENCE.findall(text) for line in body.splitlines()]
-    for line in [*shown, *INDENTED.findall(outside), *INLINE.findall(outside), *re.findall(r"run: (.*)", outside)]:
+    for line in [*shown, *indented, *INLINE.findall(outside), *re.findall(r"run: (.*)", outside)]:
         for part in re.split(r"\s*(?:&&|\|\||[;|]|(?<= )>) *", _without_remark(line.strip().removeprefix("$ "))):
             if re.match(r"evalh(?= [a-z-]|$)", part.strip()):
                 yield part.strip()

@@ -38,7 +38,7 @@ CASES: dict[str, tuple[Break, str]] = {
     "missing golden": (lambda r: replace(r / "refunds.yaml", "golden/refunds\n", "golden/nowhere\n"), "golden/nowhere: there is no such file"),
     "duplicate item": (doubled_item, "items.jsonl:25"),
     "item without output": (lambda r: drop_line(r / "golden/refunds/outputs/v1.jsonl", 5), "no output for i05"),
-    "not a schema": (lambda r: replace(r / "refunds.yaml", "{max-chars: 400}", "{json-schema: {type: 7}}"), "schema"),
+    "not a schema": (lambda r: replace(r / "refunds.yaml", "{max-chars: 400}", "{json-schema: {schema: {type: 7}}}"), "schema"),
     "bad JSON": (lambda r: replace(r / "golden/refunds/items.jsonl", '{"item_id": "i04"', '{"item_id": i04'), "items.jsonl:5"),
     "locked and changed": (locked_then_changed, "changed after it was locked"),
     "no scale": (lambda r: replace(r / "refunds.yaml", "scale: binary, ", ""), "a rubric needs a scale"),

@@ -326,6 +326,16 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(how: signal.Signals, slow_
     assert done.json["tiers"]["judges"]["asked"] == 2 * ITEMS
 
 
+def test_a_run_that_is_under_way_is_not_joined(slow_judges: str, project: Path, evalh: Evalh) -> None:
+    """The same command while the first still runs: refused in one line; --no-resume starts another run."""
+    with started(["run", "refunds.yaml"], project):
+        while asked(slow_judges) < 4:
+            time.sleep(0.05)
+        joined = evalh("run", "refunds.yaml")
+    assert joined.code == 2
+    assert "is under way in another process" in joined.err
+
+
 def test_a_busy_store_loses_nothing(project: Path, evalh: Evalh) -> None:
     """Another process holds the file for three seconds: the run waits, says so, and every row arrives."""
     evalh("run", "refunds.yaml", "--limit", "2")

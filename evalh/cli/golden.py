@@ -30,7 +30,12 @@ def lock(folder: Path, as_json: bool) -> None:
     emit({"golden": str(folder), "items": digest}) if as_json else note(f"{folder} is locked: {digest}")
 
 
-@golden.command()
+@golden.command(
+    epilog="""\b
+Example
+  evalh golden check golden/support
+"""
+)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @json_option
 def check(folder: Path, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from evalh.cli.common import console, dollars, emit, json_option, table
+from evalh.cli.common import console, dollars, emit, json_option, open_store, store_option, table
 from evalh.config import load_config
 
 EPILOG = """\b
@@ -21,15 +21,23 @@ Examples
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...", type=click.Path(path_type=Path))
 @click.option("--system", metavar="S", help="As for `evalh run`.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
+@store_option
 @json_option
-def plan(suites: tuple[Path, ...], system: str | None, limit: int | None, as_json: bool) -> None:
-    """Check suites and show what they would do and cost: calls, tokens, money, time, checks, judges, families."""
+def plan(suites: tuple[Path, ...], system: str | None, limit: int | None, store_at: str | None, as_json: bool) -> None:
+    """Check suites and show what they would do and cost: calls, tokens, money, time, checks, judges, families.
+
+    The store is only read: it says whether a run that was stopped would go on.
+    """
+    from evalh.pipeline import RunOptions, run_key
     from evalh.plan import plan_document
     from evalh.prepare import prepare
+    from evalh.store.runs import unfinished_run
     from evalh.suites.load import load_suites
 
     config = load_config()
-    documents = [plan_document(prepare(s, config, limit=limit, outputs=system)) for s in load_suites(list(suites))]
+    prepared = [prepare(s, config, limit=limit, outputs=system) for s in load_suites(list(suites))]
+    store = open_store(store_at, config)
+    documents = [{**plan_document(p), "resumes": unfinished_run(store, run_key(p, RunOptions()))} for p in prepared]
     if as_json:
         emit(documents[0] if len(documents) == 1 else {"plans": documents})
         return
@@ -61,6 +69,8 @@ def _show(plan: dict[str, Any]) -> None:
     for model in plan["unpriced"]:
         out.print(f"  no price is known for {model}: add it under [prices] in evalh.toml", markup=False)
     out.print(f"  assuming {plan['assumptions']}; tier 1 and answers that are known already only lower it", markup=False)
+    if plan["resumes"]:
+        out.print(f"  goes on with {plan['resumes']}, which was stopped: what was answered is not asked again", markup=False)
     if plan["labels"]:
         out.print(f"  then {plan['labels']} outputs are drawn for people to label", markup=False)
     out.print()

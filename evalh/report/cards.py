@@ -223,7 +223,8 @@ def _shortly(verdicts: Sequence[Row]) -> str:
     if not scored:
         return "unscored"
     if len(scored[0]["systems"]) == 2:
-        return " / ".join(v["winner"] or "–" for v in scored)
+        winners = [v["winner"] or "–" for v in scored]
+        return winners[0] if len(set(winners)) == 1 else " / ".join(winners)
     known = [v["score"] for v in scored if v["score"] is not None]
     return f"{100 * sum(known) / len(known):.3g}\u00a0%" if known else "–"
 

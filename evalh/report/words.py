@@ -78,6 +78,8 @@ def consistency_means(estimate: Figure) -> str:
     if value is None or not n:
         return "No pair was shown in both orders and read in both."
     same = round(value * n)
+    if same == n:
+        return f"Asked in both orders, it named the same winner for each of {count(n, 'pair')}."
     return f"Asked in both orders, it named the same winner for {same} of {count(n, 'pair')}; the other {n - same} count as ties."
 
 

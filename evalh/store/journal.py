@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from evalh.errors import StoreBusy, StoreError
+from evalh.errors import StoreBusy, StoreError, UsageError
 from evalh.store.rows import Row, prepared
 from evalh.store.tables import BY_NAME
 
@@ -39,7 +39,8 @@ class Journal:
     a fresh one.
     """
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, *, alone: bool = False) -> None:
+        """With `alone` no other process can open the same journal so: UsageError while one that lives has it."""
         self._store = store
         self._name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100]
         self._active: _File | None = None
@@ -47,6 +48,7 @@ class Journal:
         self._closed = False
         self._appending = threading.Lock()
         self._folding = threading.Lock()
+        self._owner = _own(store, self._name) if alone else None
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
         """Write one row; it is on disk when this returns.
@@ -95,12 +97,36 @@ class Journal:
                 self._closed = True
                 for file in [*self._full, *([self._active] if self._active else [])]:
                     file.release()
+                if self._owner is not None:
+                    _owner_file(self._store, self._name).unlink(missing_ok=True)
+                    os.close(self._owner)
+                    self._owner = None
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _own(store: Store, name: str) -> int:
+    """A lock on the name itself, held as long as the handle is open. Its file goes when the owner closes it."""
+    store.make_parent()
+    store.journal_folder.mkdir(exist_ok=True)
+    while True:
+        handle = os.open(_owner_file(store, name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UsageError(f"{name} is under way in another process", hint="wait for it, or start another with --no-resume") from None
+        if os.fstat(handle).st_nlink:
+            return handle
+        os.close(handle)  # its owner closed it between open and lock
+
+
+def _owner_file(store: Store, name: str) -> Path:
+    return store.journal_folder / f"{name}.owner"
 
 
 class _File:
