@@ -103,6 +103,16 @@ def test_many_checks_are_folded_and_those_with_trouble_stay(store: Store, capsys
     assert len(out.splitlines()) < 30
 
 
+def test_a_judge_with_two_prompts_is_two_judges(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """The prompt is part of the name where the judge alone would be ambiguous, and only there."""
+    document = run_document(store, pointwise_run(store))
+    document["judges"].append({**document["judges"][0], "prompt": "short@1"})
+    out = printed(capsys, document)
+    assert "  alder#helpful@2: " in out
+    assert "  alder#short@1: " in out
+    assert "  birch: " in out
+
+
 def test_a_run_that_is_not_finished_says_so_and_what_to_do(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """The status stands beside the name, and the next step is to go on, not to decide."""
     document = {**run_document(store, pointwise_run(store)), "status": "interrupted"}
@@ -118,7 +128,7 @@ def test_recorded_verdicts_without_tiers_are_said_to_be_that(store: Store, capsy
     document["quality"] = {"value": None, "low": None, "high": None, "n": 0, "why": "no output was scored"}
     out = printed(capsys, document)
     assert "verdicts were recorded elsewhere" in out
-    assert "– (no output was scored)" in out
+    assert "judge score" not in out
     assert "spent" not in out
     assert "evalh gate" not in out
 

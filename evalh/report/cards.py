@@ -146,10 +146,7 @@ def regression(before: Row, after: Row, limit: int) -> Regression:
 
 def says(row: Row) -> list[tuple[str, str]]:
     """What each judge said of one output, shortly: (judge, its mean score, or the winner of each order)."""
-    said: dict[str, list[Row]] = {}
-    for verdict in row["verdicts"]:
-        said.setdefault(verdict["judge"], []).append(verdict)
-    return [(judge, _shortly(verdicts)) for judge, verdicts in said.items()]
+    return [(name, _shortly(verdicts)) for name, _, verdicts in _seats(row["verdicts"])]
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -176,13 +173,19 @@ def _answer(output: Row, limit: int) -> Answer:
 
 
 def _judges(verdicts: Sequence[Row], limit: int) -> list[JudgeSaid]:
+    return [
+        JudgeSaid(name, prompt, any(v["same_family"] for v in rows), _inconsistent(rows), _calls(rows, limit))
+        for name, prompt, rows in _seats(verdicts)
+    ]
+
+
+def _seats(verdicts: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
+    """The verdicts by seat of the panel: (name of the judge, its prompt, what it said)."""
     seats: dict[tuple[str, str], list[Row]] = {}
     for verdict in verdicts:
         seats.setdefault((verdict["judge"], verdict["prompt"] or ""), []).append(verdict)
-    return [
-        JudgeSaid(judge, prompt, any(v["same_family"] for v in rows), _inconsistent(rows), _calls(rows, limit))
-        for (judge, prompt), rows in seats.items()
-    ]
+    judges = [judge for judge, _ in seats]
+    return [(words.judge_name(judge, prompt, judges), prompt, rows) for (judge, prompt), rows in seats.items()]
 
 
 def _calls(rows: Sequence[Row], limit: int) -> list[Call]:

@@ -10,7 +10,7 @@ from evalh.compare import compare
 from evalh.stats.agreement import Unscored
 from evalh.stats.scores import ItemScore, fold, mean_of
 from evalh.store.queries import golden_of_run, label_progress, of_run
-from evalh.store.runs import find_run, item_page, latest_decision, newer_golden, scores_of, worst_items
+from evalh.store.runs import find_run, item_page, labels_of, latest_decision, newer_golden, scores_of, worst_items
 from evalh.store.store import Store
 from evalh.summary import run_document
 
@@ -49,6 +49,7 @@ class Background:
     apart: Apart | None = None
     tasks: Sequence[Row] = ()  # rows of `label_tasks`
     progress: Sequence[Row] = ()  # rows of `label_progress`
+    labels: Sequence[Row] = ()  # rows of `labels_of`, those that came with recorded data too
     changes: Changes | None = None
 
 
@@ -73,6 +74,7 @@ def gather(store: Store, run: Row, *, items: int, unscored: Unscored = "exclude"
         apart=_apart(store, run_id),
         tasks=of_run(store, "label_tasks", run_id),
         progress=label_progress(store, run_id),
+        labels=labels_of(store, run_id),
         changes=_changes(store, run, gate["baseline"]) if gate and gate.get("baseline") else None,
     )
     worst = item_page(store, run_id, worst_items(store, run_id, items))

@@ -10,7 +10,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from evalh.cli.common import console, interval, percent, printable
-from evalh.report.words import count, money, unit
+from evalh.report.words import count, judge_name, money, unit
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -52,6 +52,8 @@ def _head(document: Mapping[str, Any]) -> list[Text]:
 def _quality(document: Mapping[str, Any]) -> list[Text]:
     """The score with its interval, whole and by slice. Never called a pass rate: no label calibrates it."""
     quality, slices = document["quality"], document["slices"]
+    if not document["routes"]:
+        return []
     width = max([NAME, len(document["metric"]), *(len(s["slice"]) + 2 for s in slices)])
     lines = [_text((f"{document['metric'].ljust(width)}  {_whole(quality)}", "bold"))]
     if len(slices) > 1:
@@ -113,7 +115,8 @@ def _judges(document: Mapping[str, Any]) -> list[Text]:
         marks = [f"family {judge['family']}"] if judge["family"] else ["family unknown"]
         marks += ["SIMULATED"] * bool(judge["simulated"]) + ["SAME FAMILY (allowed)"] * bool(judge["same_family"])
         counted = f"{count(judge['n_verdicts'], 'verdict')}, {judge['n_unscored']} unscored"
-        lines += _wrapped(f"{judge['judge']}: {counted}; {', '.join(marks)}", indent=2)
+        name = judge_name(judge["judge"], judge["prompt"], [j["judge"] for j in document["judges"]])
+        lines += _wrapped(f"{name}: {counted}; {', '.join(marks)}", indent=2)
         lines += _filled(_figures(judge))
     return lines
 

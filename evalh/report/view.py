@@ -120,10 +120,10 @@ def bands(document: Row, background: Background) -> list[Band]:
         told = "The figures are of the part that was done. Repeat its `evalh run` to finish it."
         found.append(Band("warn", f"This run is {document['status']}", told))
     if document["simulated"]:
-        named = ", ".join(j["judge"] for j in document["judges"] if j["simulated"]) or "these judges"
+        named = ", ".join(dict.fromkeys(j["judge"] for j in document["judges"] if j["simulated"])) or "these judges"
         told = f"Verdicts of {named} come from the judge simulator, not from a model: they say nothing about any model."
         found.append(Band("warn", "Simulated judges", told))
-    related = [j["judge"] for j in document["judges"] if j["same_family"]]
+    related = list(dict.fromkeys(j["judge"] for j in document["judges"] if j["same_family"]))
     if related:
         told = f"{', '.join(related)} shares a lineage with a system that it judged, or may share one; the suite allows it."
         found.append(Band("warn", "Same family, allowed", f"{told} Such verdicts may favour that system."))
@@ -287,13 +287,21 @@ def checks(document: Row, background: Background) -> list[CheckRow]:
     return found
 
 
+def is_blind(background: Background) -> bool:
+    """Whether judges were shown no names; false where that is not known."""
+    panel = (background.run.get("settings") or {}).get("panel") or {}
+    return bool(panel.get("mask", False)) and not panel.get("show_names", False)
+
+
 def judges(document: Row) -> tuple[list[JudgeCard], Markup]:
     """Per judge: how it answered, with intervals on one scale from 0 to 100 %; and that scale's axis."""
     scale = svg.Scale(0.0, 1.0, 0.25)
-    return [_judge(judge, scale) for judge in document["judges"]], svg.axis(scale, _tick)
+    seats = [judge["judge"] for judge in document["judges"]]
+    return [_judge(judge, seats, scale) for judge in document["judges"]], svg.axis(scale, _tick)
 
 
-def _judge(judge: Row, scale: svg.Scale) -> JudgeCard:
+def _judge(judge: Row, seats: Sequence[str], scale: svg.Scale) -> JudgeCard:
+    """`seats` has the name of each judge, once per prompt."""
     rows, position = [], judge.get("position")
     if judge.get("mean_score_estimate"):
         rows.append(figure("Mean score", judge["mean_score_estimate"], scale))
@@ -309,7 +317,8 @@ def _judge(judge: Row, scale: svg.Scale) -> JudgeCard:
         rows.append(figure("Agreement, strict", strict, scale))
     marks = ["simulated"] * bool(judge["simulated"]) + ["same family (allowed)"] * bool(judge["same_family"])
     return JudgeCard(
-        name=judge["judge"], prompt=judge["prompt"], version=judge["judge_version"], family=judge["family"], marks=marks,
+        name=words.judge_name(judge["judge"], judge["prompt"], seats), prompt=judge["prompt"],
+        version=judge["judge_version"], family=judge["family"], marks=marks,
         verdicts=judge["n_verdicts"], unscored=judge["n_unscored"], figures=rows,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -54,6 +54,12 @@ def day(value: datetime | str | None) -> str:
     return value.strftime("%Y-%m-%d %H:%M UTC") if value is not None else "–"
 
 
+def judge_name(judge: str, prompt: str | None, all_judges: Iterable[str]) -> str:
+    """A judge's name; with its prompt where the same judge sits there under several. `all_judges` has one name per seat."""
+    several = sum(other == judge for other in all_judges) > 1
+    return f"{judge}#{prompt}" if several and prompt else judge
+
+
 def unit(kind: str) -> str:
     """What a run counts."""
     return "pair" if kind == "pairwise" else "output"
@@ -80,7 +86,7 @@ def consistency_means(estimate: Figure) -> str:
     same = round(value * n)
     if same == n:
         return f"Asked in both orders, it named the same winner for each of {count(n, 'pair')}."
-    return f"Asked in both orders, it named the same winner for {same} of {count(n, 'pair')}; the other {n - same} count as ties."
+    return f"Asked in both orders, it named the same winner for {same} of {count(n, 'pair')} and different ones for {n - same}."
 
 
 def _signed(value: float) -> str:
