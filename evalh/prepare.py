@@ -28,7 +28,7 @@ from evalh.records import Item, Label
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
 from evalh.suites.load import Resolver, load_rubric
-from evalh.suites.model import Endpoint, Judge, Model, Panel, Recorded, Suite, System
+from evalh.suites.model import Asked, Endpoint, Judge, Model, Panel, Recorded, Suite, System
 from evalh.systems import RecordedSource, missing_items, name_of
 
 
@@ -219,7 +219,7 @@ def _system_target(spec: Model, config: Config) -> Target:
     return _target(provider, model, spec, base_url, config)
 
 
-def _target(provider: str, model: str, spec: Model | Judge, base_url: str | None, config: Config, source: str | None = None) -> Target:
+def _target(provider: str, model: str, spec: Asked, base_url: str | None, config: Config, source: str | None = None) -> Target:
     known = config.providers.get(provider)
     return Target(
         provider=provider,

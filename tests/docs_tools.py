@@ -53,7 +53,7 @@ def command_lines(text: str, indent: int = 4) -> Iterator[str]:
     outside = FENCE.sub("", text)
     shown = [line for _, body in FENCE.findall(text) for line in body.splitlines()]
     for line in [*shown, *indented, *INLINE.findall(outside), *re.findall(r"run: (.*)", outside)]:
-        for part in re.split(r"\s*(?:&&|\|\||[;|]|(?<= )>) *", _without_remark(line.strip().removeprefix("$ "))):
+        for part in re.split(r"\s*(?:&&|\|\||[;|]|(?<= )>) *", _without_remark(re.sub(r"^[$-] |run: ", "", line.strip()))):
             if re.match(r"evalh(?= [a-z-]|$)", part.strip()):
                 yield part.strip()
 
@@ -116,7 +116,7 @@ class Session:
     """Plays a page: writes the files that its blocks name, runs its commands, compares what they print.
 
     A line `…` stands for any lines, `…` in a line for any text. Run ids of the page stand for those of this session, and
-    the width of a space does not count. Anything but `evalh` and `cd` runs in a shell.
+    widths (of spaces and rules) do not count. Anything but `evalh` and `cd` runs in a shell.
     """
 
     def __init__(self, evalh: Callable[..., Done], chdir: Callable[[Path], None], folder: Path) -> None:
@@ -172,14 +172,19 @@ class Session:
 
     def _same(self, wanted: str, line: str) -> bool:
         """Whether a line of the page is this line; then its run ids are known from here on."""
-        pattern = re.escape(" ".join(wanted.split())).replace(ELIDED, ".*")
+        pattern = re.escape(_plain(wanted)).replace(ELIDED, ".*")
         new: list[str] = []
         for run in dict.fromkeys(RUN_ID.findall(wanted)):
             if run not in self.runs:
                 new.append(run)
             pattern = pattern.replace(re.escape(run), re.escape(self.runs[run]) if run in self.runs else f"({RUN_ID.pattern})")
-        match = re.fullmatch(pattern, " ".join(line.split()))
+        match = re.fullmatch(pattern, _plain(line))
         if match is None:
             return False
         self.runs |= dict(zip(new, match.groups(), strict=False))
         return True
+
+
+def _plain(line: str) -> str:
+    """A line without what depends on the width of a terminal."""
+    return " ".join(re.sub(r"([_=─-])\1{3,}", r"\1", line).split())

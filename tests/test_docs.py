@@ -34,10 +34,9 @@ CODE = (".py", ".md", ".toml", ".yaml", ".yml", ".json", ".jsonl", ".j2", ".cfg"
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, a terminal of 100 columns, no settings of this machine."""
+    """An empty folder, and no settings of this machine."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    for name in ("EVALH_STORE", "EVALH_SIM_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+    for name in ("COLUMNS", "EVALH_STORE", "EVALH_SIM_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

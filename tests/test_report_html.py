@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tinyhtml5.parser import HTMLParser as HTML5Parser
 
 from evalh.errors import UsageError
 from evalh.release import gate_run
@@ -63,6 +64,13 @@ class Page(HTMLParser):
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "evalh.duckdb")
+
+
+def parse_errors(page: str) -> list[object]:
+    """What a parser that follows the HTML standard finds wrong with a page."""
+    parser = HTML5Parser()
+    parser.parse(page.encode())
+    return list(parser.errors)
 
 
 def page_of(store: Store, run: str, items: int = 20) -> Page:
@@ -232,6 +240,19 @@ def test_trials_of_one_item_keep_their_own_verdicts(store: Store) -> None:
     assert page_of(store, "trials").text.count("reason 1") == 1
 
 
+def test_recorded_verdicts_make_a_page_of_judges_and_labels(store: Store) -> None:
+    """An import went through no tiers: the page makes up neither a funnel nor a score, and counts the labels that came along."""
+    made = gather(store, pointwise_run(store), items=0)
+    document = {**made.document, "kind": "import", "routes": {}, "gated": False, "slices": [], "checks": []}
+    document["quality"] = {"value": None, "low": None, "high": None, "n": 0, "why": "no output was scored", "method": "none", "seed": None}
+    background = _with(made.background, checks=(), apart=None, tasks=())
+    page = Page(render_run(document, [], None, background))
+    assert not {"tiers", "quality", "worst"} & set(page.attributes("id"))
+    assert "No gate Recorded verdicts come without a suite" in page.text
+    assert "12 labels of 1 person came with the data." in page.text
+    assert "Agreement with labels 100.0 % [75.8, 100.0] 12" in page.text
+
+
 def test_a_document_alone_makes_a_page(store: Store) -> None:
     """Items, gate and background may be missing: whoever has the document of a run can render it."""
     document = gather(store, pointwise_run(store), items=0).document
@@ -254,6 +275,7 @@ def test_the_page_refers_to_nothing_outside_and_runs_nothing(store: Store) -> No
     assert {href[1:] for href in page.attributes("href") if href and href.startswith("#")} <= set(page.attributes("id"))
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert not re.search(r"https?://|url\(|@import|@font-face", whole)
+    assert parse_errors(whole) == []
 
 
 def test_hostile_output_is_shown_as_text(store: Store) -> None:
@@ -306,7 +328,7 @@ def test_hostile_output_is_shown_as_text(store: Store) -> None:
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00\x1b\ud800]", whole)
     for code in ("U+202E", "U+001B", "U+0000", "U+200B", "U+D800"):
         assert code in page.text
-    whole.encode()
+    assert parse_errors(whole) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ text and nothing else: templates escape every value, what cannot be seen is name
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -47,10 +46,9 @@ def write_report(store: Store, run: str | None, path: Path, *, items: int = ITEM
     page = render_run(*gathered).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(page)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_bytes(page)
+        partial.replace(path)
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror or error}", where=str(path), hint="name another file with --html") from error
     return Written(path, len(page), gathered)

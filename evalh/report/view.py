@@ -166,11 +166,14 @@ def keys(document: Row) -> list[tuple[str, str, str]]:
     total, unit = sum(routes.values()), words.unit(document["kind"])
     unscored = routes.get("unscored", 0) + routes.get("no_output", 0)
     calls = words.count(document["tiers"]["judges"]["skipped"], "judge call")
+    worth = "counted as lost" if document["kind"] == "pairwise" else "counted as failures"
     interval = words.spread(quality) or quality.get("why") or ""
     saved = f"≈ {words.money(document['saved_usd'])} saved by tier 1 ({calls})" if routes.get("blocked") else "tier 1 blocked nothing"
+    if document["kind"] == "checks":
+        saved = "no judge was asked"
     return [
         (document["metric"].capitalize(), words.share(quality["value"]), f"{interval} · {words.count(quality['n'], 'item')}"),
-        ("Blocked by tier 1", f"{routes.get('blocked', 0)}", f"of {words.count(total, unit)}, counted as failures"),
+        ("Blocked by tier 1", f"{routes.get('blocked', 0)}", f"of {words.count(total, unit)}, {worth}"),
         ("Unscored", f"{unscored}", f"of {words.count(total, unit)}, never averaged away"),
         ("Spent", spent(document), saved),
     ]

@@ -24,6 +24,20 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
+class Asked(Part):
+    """How a model is asked, whether it is under test or judges."""
+
+    base_url: str | None = Field(default=None, description="where to ask; the vendor where not given")
+    api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
+    api: Literal["chat", "responses", "anthropic"] | None = Field(
+        default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client"
+    )
+    temperature: float | None = Field(default=None, description="sent only where it is set")
+    max_tokens: int = Field(default=1024, description="longest reply")
+    timeout_s: float = Field(default=60.0, description="seconds for one call")
+    params: dict[str, Any] = Field(default_factory=dict, description="sent to the provider as they are")
+
+
 class System(Part):
     """What is under test. `name`, `version` and `family` are stored with every output."""
 
@@ -53,21 +67,12 @@ class Function(System):
         super().__init__(**({"function": function} if function is not None else {}), **data)
 
 
-class Model(System):
+class Model(Asked, System):
     """A model of a provider (`openai:…`, `anthropic:…`, `vllm:…`), or of any OpenAI-compatible server by `base_url`."""
 
     model: str = Field(description="`provider:name`; of an endpoint, the name that it knows")
     system_prompt: str | None = Field(default=None, description="the system message")
     template: str = Field(default="{input}", description="the user message; {input} stands for the item's input")
-    base_url: str | None = Field(default=None, description="where to ask; the vendor where not given")
-    api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
-    api: Literal["chat", "responses", "anthropic"] | None = Field(
-        default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client"
-    )
-    temperature: float | None = Field(default=None, description="sent only where it is set")
-    max_tokens: int = Field(default=1024, description="longest reply")
-    timeout_s: float = Field(default=60.0, description="seconds for one call")
-    params: dict[str, Any] = Field(default_factory=dict, description="sent to the provider as they are")
 
     def __init__(self, model: str | None = None, /, **data: Any) -> None:
         super().__init__(**({"model": model} if model is not None else {}), **data)
@@ -122,7 +127,7 @@ def _system(value: Any) -> Any:
 AnySystem = Annotated[SerializeAsAny[System], BeforeValidator(_system)]
 
 
-class Judge(Part):
+class Judge(Asked):
     """A model that judges. There is no default judge: `model` is `provider:name`, family is looked up or given."""
 
     model: str = Field(pattern=r"^[a-z0-9_-]+:.+$", description="`provider:name`")
@@ -130,17 +135,11 @@ class Judge(Part):
     family: str | None = Field(default=None, description="a family of families.toml; looked up by model name where not given")
     version: str | None = Field(default=None, description="replay: only verdicts of this judge_version")
     prompt: str | None = Field(default=None, description="replay: only verdicts recorded under this prompt")
-    base_url: str | None = Field(default=None, description="where to ask; the vendor where not given")
-    api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
-    api: Literal["chat", "responses", "anthropic"] | None = Field(
-        default=None, description="openai: `chat` (default) or `responses`; sim: `anthropic` asks through the anthropic client"
-    )
-    temperature: float | None = Field(default=None, description="sent only where it is set")
-    max_tokens: int = Field(default=1024, description="longest reply")
-    timeout_s: float = Field(default=60.0, description="seconds for one call")
-    params: dict[str, Any] = Field(default_factory=dict, description="sent to the provider as they are")
     source: str | None = Field(default=None, description="replay: judgments.jsonl; sim: the judges' profile")
     weight: float = Field(default=1.0, gt=0, description="of its vote in the panel")
+
+    def __init__(self, model: str | None = None, /, **data: Any) -> None:
+        super().__init__(**({"model": model} if model is not None else {}), **data)
 
     @property
     def title(self) -> str:
