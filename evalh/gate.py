@@ -149,8 +149,8 @@ def _minimum(items: Mapping[str, ItemRange], threshold: float, settings: _Settin
     ranges = list(items.values())
     bounded = _settled(lambda draws: mean_of(ranges, seed=settings.seed, level=settings.level, draws=draws), threshold, settings.draws)
     sentences = {
-        "FAIL": f"below_minimum: the {settings.metric} {_shown(bounded.estimate)} lies below the minimum {threshold:g}",
-        "INCONCLUSIVE": f"minimum_open: the interval of the {settings.metric} {_shown(bounded.estimate)} holds the minimum {threshold:g}",
+        "FAIL": f"below_minimum: the {settings.metric} {_shown(bounded.estimate)} lies below the minimum {_percent(threshold)}",
+        "INCONCLUSIVE": f"minimum_open: the interval of the {settings.metric} {_shown(bounded.estimate)} holds the minimum {_percent(threshold)}",
     }
     return _interval_rule("minimum", bounded, threshold, sentences, settings, lo=0.0)
 
@@ -170,8 +170,8 @@ def _margin(compared: Bounded, margin: float, settings: _Settings) -> Rule:
     """PASS if the lower bound of candidate - baseline is above -margin, FAIL if the upper one is below it."""
     shown = _shown(compared.estimate)
     sentences = {
-        "FAIL": f"worse_than_baseline: the difference of the {settings.metric} {shown} lies below the margin {-margin:g}",
-        "INCONCLUSIVE": f"margin_open: the interval of the difference {shown} holds the margin {-margin:g}",
+        "FAIL": f"worse_than_baseline: the difference of the {settings.metric} {shown} lies below the margin {_percent(-margin)}",
+        "INCONCLUSIVE": f"margin_open: the interval of the difference {shown} holds the margin {_percent(-margin)}",
     }
     rule = _interval_rule("margin", compared, -margin, sentences, settings, lo=-1.0)
     if rule.items_needed is None:
@@ -299,8 +299,12 @@ def _labels_needed(rules: Sequence[Rule]) -> int | None:
 
 
 def _shown(estimate: Estimate) -> str:
-    value = "unknown" if estimate.value is None else f"{estimate.value:.3f}"
-    return value if estimate.low is None or estimate.high is None else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    value = "unknown" if estimate.value is None else f"{100 * estimate.value:.1f} %"
+    return value if estimate.low is None or estimate.high is None else f"{value} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:g} %"
 
 
 def _count(items: Sequence[str]) -> str:

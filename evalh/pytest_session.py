@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evalh.cli.common import interval
 from evalh.config import Config, load_config, store_path
 from evalh.errors import EvalhError
 from evalh.pipeline import RunOptions, RunOutcome, close_run, run
@@ -154,9 +155,8 @@ class SuiteSession:
         if self.outcome.status != "finished":
             return [f"run {self.outcome.run_id} stopped: {self.outcome.error}; repeat the command to go on"]
         document = run_document(self.store, find_run(self.store, self.outcome.run_id))
-        tiers, quality = document["tiers"], document["quality"]
-        bounds = f" [{quality['low']:.3f}, {quality['high']:.3f}]" if quality["low"] is not None else f" ({quality['why']})"
-        value = "none" if quality["value"] is None else f"{quality['value']:.3f}"
+        tiers = document["tiers"]
+        shown = interval(document["quality"])
         routes = ", ".join(f"{n} {route}" for route, n in sorted(document["routes"].items()))
         lines = [f"run      {document['run']}" + ("  (simulated judges)" if document["simulated"] else "")]
         lines += ["         a judge shares a family with the system (allowed by the suite)"] if document["allow_same_family"] else []
@@ -165,7 +165,7 @@ class SuiteSession:
             (f"judges   {tiers['judges']['asked']} asked, {tiers['judges']['cached']} from the ledger,"
             f" {tiers['judges']['unscored']} verdicts unscored")
         ]
-        lines += [f"{document['metric']}  {value}{bounds}", *self._gate_lines(), f"store    {self.store.path}"]
+        lines += [f"{document['metric']}  {shown}", *self._gate_lines(), f"store    {self.store.path}"]
         return lines
 
     def _gate_lines(self) -> list[str]:

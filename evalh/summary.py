@@ -66,7 +66,7 @@ def run_document(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "
 
 def _as_written(checks: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The checks in the order of the suite, its test functions after them."""
-    order = [c["check"] for c in settings.get("checks") or []] + list(settings.get("tests") or [])
+    order = [c.get("check", "") for c in settings.get("checks") or []] + list(settings.get("tests") or [])
     return sorted(checks, key=lambda row: order.index(row["check"]) if row["check"] in order else len(order))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -151,6 +152,7 @@ class Session:
             done = self.evalh(*words[1:])
             assert asks_code or done.code == 0, f"{command}: exit {done.code}: {done.err}"
             return f"{done.err}{done.out}{done.code if asks_code else ''}"
+        command = re.sub(r"^pytest ", f"{shlex.quote(sys.executable)} -m pytest ", command)
         shell = subprocess.run(command, shell=True, cwd=self.folder, capture_output=True, text=True, check=False)
         assert asks_code or shell.returncode in (0, 1), shell.stderr
         return shell.stdout + shell.stderr
@@ -172,19 +174,19 @@ class Session:
 
     def _same(self, wanted: str, line: str) -> bool:
         """Whether a line of the page is this line; then its run ids are known from here on."""
-        pattern = re.escape(_plain(wanted)).replace(ELIDED, ".*")
+        pattern = re.escape(plain(wanted)).replace(ELIDED, ".*")
         new: list[str] = []
         for run in dict.fromkeys(RUN_ID.findall(wanted)):
             if run not in self.runs:
                 new.append(run)
             pattern = pattern.replace(re.escape(run), re.escape(self.runs[run]) if run in self.runs else f"({RUN_ID.pattern})")
-        match = re.fullmatch(pattern, _plain(line))
+        match = re.fullmatch(pattern, plain(line))
         if match is None:
             return False
         self.runs |= dict(zip(new, match.groups(), strict=False))
         return True
 
 
-def _plain(line: str) -> str:
+def plain(line: str) -> str:
     """A line without what depends on the width of a terminal."""
     return " ".join(re.sub(r"([_=─-])\1{3,}", r"\1", line).split())

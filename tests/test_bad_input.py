@@ -86,6 +86,8 @@ def test_a_python_suite_that_cannot_be_imported_names_the_line(project: Path, ev
     done = evalh("plan", "test_broken.py")
     assert done.code == 2
     assert "test_broken.py:3: cannot be imported: NameError: name 'undefined' is not defined" in done.err
+    (project / "test_broken.py").write_text("import evalh\nsuite = evalh.Suite(name='x', golden='g', system='o.jsonl', panal=None)\n")
+    assert "test_broken.py:2: field `panal`: unknown field; did you mean `panel`?" in evalh("plan", "test_broken.py").err
 
 
 def test_a_store_of_a_newer_version_is_refused_untouched(project: Path, evalh: Callable[..., Done]) -> None:

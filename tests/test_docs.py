@@ -20,13 +20,13 @@ from evalh.docs import pages as generated
 from evalh.errors import ExitCode
 from evalh.suites.load import load_suites
 from tests.conftest import Done
-from tests.docs_tools import ROOT, Session, all_commands, blocks, check_command, command_lines, pages
+from tests.docs_tools import ROOT, Session, all_commands, blocks, check_command, command_lines, pages, plain
 
 Evalh = Callable[..., Done]
 
 NO_JSON = {"sim serve": "it serves until it is stopped"}
 NO_STORE = {"init", "demo", "golden lock", "golden check", "sim serve"}  # they use no store, or make their own
-PAGES = {page.name: page for page in pages()}
+PAGES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
 SUITES = sorted((ROOT / "suites").glob("*.yaml"))
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
 CODE = (".py", ".md", ".toml", ".yaml", ".yml", ".json", ".jsonl", ".j2", ".cfg", ".txt", "")
@@ -44,13 +44,13 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # ---- what a page shows is what happens --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["tutorial.md", "labels.md", "pytest.md", "ci.md"])
+@pytest.mark.parametrize("name", ["docs/tutorial.md", "docs/labels.md", "docs/pytest.md", "docs/ci.md"])
 def test_a_page_is_a_session_that_prints_what_it_shows(name: str, empty: Path, evalh: Evalh, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the page is run in order, in a fresh folder, and prints what stands below it."""
     assert Session(evalh, monkeypatch.chdir, empty).play(PAGES[name]) >= 3
 
 
-@pytest.mark.parametrize("name", ["README.md", "tutorial.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
 def test_every_suite_on_a_page_loads_and_the_offline_ones_run(name: str, empty: Path, evalh: Evalh) -> None:
     """In a project as `evalh init` writes it, each Python or YAML suite of the page is planned, and run where it asks nobody."""
     evalh("init")
@@ -64,6 +64,22 @@ def test_every_suite_on_a_page_loads_and_the_offline_ones_run(name: str, empty: 
             for command in ("plan", "run", "gate"):
                 done = evalh(command, *([file] if command != "gate" else []))
                 assert done.code == 0, f"{command} {file}: {done.err}{done.out}"
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_the_demo_prints(empty: Path, evalh: Evalh) -> None:
+    """Each line of the excerpt is a line of `evalh demo`, in its order; the reports that it names are there."""
+    done = evalh("demo")
+    assert done.code == 0, done.err
+    printed = [plain(line) for line in done.out.splitlines()]
+    excerpt = [plain(line) for line in blocks(PAGES["README.md"], "text")[0].text.splitlines() if line.strip()]
+    assert [line for line in excerpt if line not in printed] == []
+    assert sorted(excerpt, key=printed.index) == excerpt
+    assert "SIMULATED" in done.out
+    assert "SIMULATED" in done.err
+    reports = re.findall(r"report of .* (\S+\.html)", done.out)
+    assert len(reports) >= 7
+    assert all((empty / report).stat().st_size > 10_000 for report in reports)
 
 
 def test_parts_of_suites_on_the_pages_are_parts_of_suites() -> None:
@@ -131,7 +147,9 @@ def test_the_checker_of_command_lines_sees_mistakes() -> None:
     """An unknown command, an unknown option, a missing argument and a wrong value are all found."""
     lines = ["evalh rnu suites/", "evalh run suites/ --fast", "evalh compare main", "evalh run suites/ --limit none", "evalh label serve"]
     assert all(check_command(line) for line in lines)
-    assert [check_command(line) for line in ["evalh run suites/ --limit 3 --json", "evalh label import", "evalh run …", "evalh --help"]] == [None] * 4
+    assert [
+        check_command(line) for line in ["evalh run suites/ --limit 3 --json", "evalh label import", "evalh run …", "evalh --help"]
+    ] == [None] * 4
 
 
 @pytest.mark.parametrize(("path", "command"), list(all_commands()), ids=lambda v: v if isinstance(v, str) else "")
@@ -152,7 +170,9 @@ def test_every_command_explains_itself(path: str, command: click.Command) -> Non
 def test_every_command_is_on_a_page() -> None:
     """Each command of `evalh --help`, and each subcommand, is in the README or in docs/."""
     shown = {line for page in PAGES.values() for line in command_lines(page.read_text(encoding="utf-8"))}
-    assert [path for path, _ in all_commands() if not any(line == f"evalh {path}" or line.startswith(f"evalh {path} ") for line in shown)] == []
+    assert [
+        path for path, _ in all_commands() if not any(line == f"evalh {path}" or line.startswith(f"evalh {path} ") for line in shown)
+    ] == []
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in COMMANDS if f"| `evalh {name}" not in readme] == []
 

@@ -77,29 +77,31 @@ def page_of(store: Store, run: str, items: int = 20) -> Page:
     return Page(write_report(store, run, store.path.with_suffix(".html"), items=items).path.read_text(encoding="utf-8"))
 
 
-def gated(store: Store) -> str:
-    """A run that is worse than its baseline, decided by the gate."""
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run that is worse than its baseline, as the gate found."""
+    store = Store(tmp_path_factory.mktemp("worse") / "evalh.duckdb")
     before, now = (
         {f"support-{n:03}": f"Under §1 you have {days} days, so article {n} can go back." for n in range(60)} for days in (30, 60)
     )
     base = pointwise_run(store, "support-base", version="v1", quality=0.95, started_at="2026-11-20T08:00:00", texts=before)
-    run: str = pointwise_run(store, quality=0.5, texts=now)["run_id"]
+    run = pointwise_run(store, quality=0.5, texts=now)["run_id"]
     assert gate_run(store, run, baseline=base["run_id"]).decision == "FAIL"
-    return run
+    return write_report(store, run, store.path.with_suffix(".html")).path.read_text(encoding="utf-8")
 
 
 # ---- what stands in it -----------------------------------------------------------------------------------------------
 
 
-def test_the_decision_stands_first_and_every_section_follows(store: Store) -> None:
+def test_the_decision_stands_first_and_every_section_follows(worse: str) -> None:
     """The gate's word and its reasons come before any other number; then each section, in order of use."""
-    page = page_of(store, gated(store))
+    page = Page(worse)
     places = [page.text.index(f" {name} ") for name in ("FAIL", "What changed", "Tiers and money", "Quality", "Checks", "Judges", "Panel")]
     assert places == sorted(places)
     assert {"changes", "tiers", "quality", "checks", "judges", "panel", "worst", "labels", "lineage", "method"} <= set(
         page.attributes("id")
     )
-    assert "lies below the minimum 0.75" in page.text
+    assert "lies below the minimum 75 %" in page.text
     assert "2 of 3 rules fail: this version may not ship." in page.text
 
 
@@ -112,9 +114,9 @@ def test_a_run_that_nobody_decided_says_so_with_the_command(store: Store) -> Non
     assert "PASS" not in text
 
 
-def test_what_changed_shows_the_worst_regressions_side_by_side(store: Store) -> None:
+def test_what_changed_shows_the_worst_regressions_side_by_side(worse: str) -> None:
     """Against a baseline: the paired difference by slice, and both outputs of the five items that fell most, differences marked."""
-    page = page_of(store, gated(store))
+    page = Page(worse)
     assert re.search(r"\d+ worse, \d+ better, \d+ the same", page.text)
     assert "The 5 worst regressions" in page.text
     assert page.text.count("Before: support-bot v1") == page.text.count("Now: support-bot v2") == 5
@@ -264,18 +266,17 @@ def test_a_document_alone_makes_a_page(store: Store) -> None:
 # ---- nothing foreign, nothing alive ----------------------------------------------------------------------------------
 
 
-def test_the_page_refers_to_nothing_outside_and_runs_nothing(store: Store) -> None:
+def test_the_page_refers_to_nothing_outside_and_runs_nothing(worse: str) -> None:
     """One file: no script, no source, no link but to places on the page, and a policy that forbids the rest."""
-    page = page_of(store, gated(store))
-    whole = store.path.with_suffix(".html").read_text(encoding="utf-8")
+    page = Page(worse)
     assert (page.meta("Content-Security-Policy") or "").startswith(POLICY)
     assert not {tag for tag, _ in page.tags} & {"script", "img", "iframe", "object", "embed", "form", "input", "video", "audio", "base"}
     assert page.attributes("src") == []
     assert all(href is not None and (href.startswith("#") or href == "data:,") for href in page.attributes("href"))
     assert {href[1:] for href in page.attributes("href") if href and href.startswith("#")} <= set(page.attributes("id"))
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert not re.search(r"https?://|url\(|@import|@font-face", whole)
-    assert parse_errors(whole) == []
+    assert not re.search(r"https?://|url\(|@import|@font-face", worse)
+    assert parse_errors(worse) == []
 
 
 def test_hostile_output_is_shown_as_text(store: Store) -> None:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -33,6 +34,16 @@ class _TimeUp(BaseException):
     """Raised inside a call that is over its time. Not an Exception, so that no library swallows it."""
 
 
+@dataclass(slots=True)
+class _Call:
+    """A running call: when its time is up (in the clock of `time.monotonic`), its thread, what it was told, whether it has ended."""
+
+    deadline: float
+    thread: int
+    told: bool = False
+    ended: bool = False
+
+
 class _Watch:
     """One thread for all running calls: it raises `_TimeUp` in those that are over their time.
 
@@ -41,24 +52,23 @@ class _Watch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: dict[int, tuple[float, int]] = {}  # call → (deadline, thread)
-        self._numbers = itertools.count()
+        self._calls: list[_Call] = []
         self._thread: threading.Thread | None = None
 
-    def enter(self, seconds: float) -> int:
-        call = next(self._numbers)
+    def enter(self, seconds: float) -> _Call:
+        call = _Call(time.monotonic() + seconds, threading.get_ident())
         with self._lock:
-            self._calls[call] = (time.monotonic() + seconds, threading.get_ident())
+            self._calls.append(call)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="evalh-time-limit", daemon=True)
                 self._thread.start()
         return call
 
-    def leave(self, call: int, arrived: bool) -> None:
-        """After this no `_TimeUp` is sent to the call; one that is on its way arrives before this returns."""
+    def settle(self, call: _Call) -> None:
+        """For a call that has ended: a `_TimeUp` that is still on its way to it arrives before this returns."""
         with self._lock:
-            sent = self._calls.pop(call, None) is None
-        if sent and not arrived:
+            told = call.told
+        if told:
             for _ in range(SWITCHES):
                 time.sleep(0)
 
@@ -67,14 +77,16 @@ class _Watch:
         while True:
             time.sleep(TICK_S)
             with self._lock:
+                self._calls = [call for call in self._calls if not call.ended]
                 idle = 0 if self._calls else idle + 1
                 if idle > IDLE_TICKS:
                     self._thread = None
                     return
                 now = time.monotonic()
-                for call in [c for c, (deadline, _) in self._calls.items() if deadline <= now]:
-                    _, thread = self._calls.pop(call)
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TimeUp))
+                for call in self._calls:
+                    if call.deadline <= now and not call.ended:  # told at every tick: one that arrives in a finaliser is dropped
+                        call.told = True
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(call.thread), ctypes.py_object(_TimeUp))
 
 
 _watch = _Watch()
@@ -82,18 +94,21 @@ _watch = _Watch()
 
 def within(seconds: float, call: Callable[[], T]) -> T:
     """The call's result, or Undecidable once it has run for `seconds` (pure Python code; C code is stopped at its end)."""
-    number = _watch.enter(seconds)
-    arrived = False
+    running = _watch.enter(seconds)
     try:
         try:
-            return call()
-        except _TimeUp:
-            arrived = True
+            result = call()
+            running.ended = True
+        except BaseException:
+            running.ended = True  # from here on at most one more is on its way
+            _watch.settle(running)
             raise
-        finally:
-            _watch.leave(number, arrived)
+        _watch.settle(running)
     except _TimeUp:
+        with suppress(_TimeUp):
+            _watch.settle(running)
         raise Undecidable(f"not decided within {seconds:g} s") from None
+    return result
 
 
 class Bounded(Check):

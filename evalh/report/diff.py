@@ -8,7 +8,7 @@ from typing import NamedTuple
 LONGEST = 6000  # characters; beyond this nobody reads a marked-up difference
 MOSTLY_THE_SAME = 0.5  # below this share of common words, marks would cover everything and say nothing
 
-_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+_WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|\s+|[^\w\s]")  # a number is one word
 
 
 class Piece(NamedTuple):

@@ -81,6 +81,7 @@ def _context(document: Row, items: Sequence[Row], gate: Row | None, background: 
         "canary_comment": comment(canary),
         "document": document,
         "unit": words.unit(document["kind"]),
+        "description": (background.run.get("settings") or {}).get("description") or "",
         "facts": view.facts(document),
         "bands": view.bands(document, background),
         "decision": view.decision(gate),

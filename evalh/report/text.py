@@ -48,9 +48,12 @@ def cut(text: str, limit: int) -> tuple[str, int]:
 
 
 def excerpt(text: str, limit: int) -> str:
-    """One line of at most `limit` characters."""
+    """One line of at most `limit` characters, cut between words where there are any."""
     line = " ".join(text[: 4 * limit].split())
-    return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1].rstrip() + "…"
+    if len(line) <= limit and len(text) <= 4 * limit:
+        return line
+    kept = line[:limit].rpartition(" ")[0]
+    return (kept if len(kept) > limit / 2 else line[: limit - 1]) + "…"
 
 
 def as_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from evalh.report.gather import Background, Changes, Row
 
 Tone = Literal["good", "bad", "warn", "plain"]
 TONES: dict[str, Tone] = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "warn"}
-BETTER = 0.03  # a difference that scales hold, so that its better side is always in sight
+BETTER = 0.03  # beyond a threshold: scales hold it, so that the passing side is always in sight
 RULES = {"minimum": "Minimum", "margin": "No worse than the baseline", "max_unscored": "Enough is scored"}
 
 
@@ -214,7 +214,7 @@ def _rule(rule: Row) -> RuleRow:
     if signed:
         scale, asks = svg.scale_for([*values, BETTER], lowest=-1.0, least=0.1), f"difference above {words.points(threshold)}"
     elif name == "minimum":
-        scale, asks = svg.scale_for(values), f"{rule['metric']} above {words.share(threshold)}"
+        scale, asks = svg.scale_for([*values, min(1.0, threshold + BETTER)]), f"{rule['metric']} above {words.share(threshold)}"
     else:
         scale, asks = svg.scale_for([*values, 0.0], least=0.1), f"{rule['metric']} at most {words.share(threshold)}"
     shown = figure(asks, estimate, scale, threshold=threshold, passes="below" if name == "max_unscored" else "above", signed=signed)
@@ -271,7 +271,8 @@ def minimum_of(gate: Row | None) -> float | None:
 def quality(document: Row, minimum: float | None) -> Forest:
     """The run's score, whole and by slice, on one scale; the gate's minimum as a line."""
     named = [("All items", document["quality"])] + [(s["slice"], s["quality"]) for s in document["slices"] if len(document["slices"]) > 1]
-    scale = svg.scale_for([e[k] for _, e in named for k in ("value", "low", "high")] + [minimum])
+    ends = [] if minimum is None else [minimum, min(1.0, minimum + BETTER)]
+    scale = svg.scale_for([e[k] for _, e in named for k in ("value", "low", "high")] + ends)
     return Forest([figure(name, e, scale, threshold=minimum) for name, e in named], svg.axis(scale, _tick))
 
 

@@ -163,7 +163,7 @@ def item_page(store: Store, run_id: str, item_ids: Iterable[str]) -> list[dict[s
     wanted = list(item_ids)
     rows = store.query(
         "SELECT s.item_id, s.system, s.against, s.trial, s.slice, s.route, s.score, s.why, s.disagreement, s.inconsistent, i.input, i.reference"
-        " FROM scores s JOIN runs r USING (run_id) JOIN outputs o ON o.run_id = s.run_id AND o.item_id = s.item_id AND o.system = s.system AND o.trial = s.trial"
+        " FROM scores s JOIN runs r USING (run_id)"
         " LEFT JOIN items i ON i.golden = r.golden AND i.golden_hash = r.golden_hash AND i.item_id = s.item_id"
         " WHERE s.run_id = ? AND list_contains(?, s.item_id)",
         [run_id, wanted],

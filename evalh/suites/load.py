@@ -93,9 +93,9 @@ def load_python(path: Path) -> list[Suite]:
     try:
         spec.loader.exec_module(module)
     except ValidationError as error:
-        raise _explain(error, str(path), {}) from None
+        raise _explain(error, f"{path}:{_line_of(error, path)}", {}) from None
     except EvalhError as error:
-        raise InputError(error.what, where=error.where or str(path), hint=error.hint) from None
+        raise InputError(error.what, where=error.where or f"{path}:{_line_of(error, path)}", hint=error.hint) from None
     except Exception as error:
         raise InputError(f"cannot be imported: {type(error).__name__}: {error}", where=f"{path}:{_line_of(error, path)}") from error
     finally:

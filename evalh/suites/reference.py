@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from evalh.checks.base import Check
 from evalh.config import Config, ProviderConfig
 from evalh.judging.rubric import Criterion, Example, Rubric
-from evalh.suites.model import Command, Endpoint, Function, Gate, Judge, Model, Panel, Recorded, Sampling, Suite, System
+from evalh.suites.model import Asked, Command, Endpoint, Function, Gate, Judge, Model, Panel, Recorded, Sampling, Suite, System
 
 _HEAD = """\
 # Suite reference
@@ -81,9 +81,9 @@ def _section(model: type[BaseModel], title: str, intro: str) -> str:
 
 
 def _own_first(model: type[BaseModel]) -> Sequence[tuple[str, Any]]:
-    """The fields of a model; what all systems share stands last."""
-    shared = System.model_fields if issubclass(model, System) else {}
-    return sorted(model.model_fields.items(), key=lambda pair: pair[0] in shared)
+    """The fields of a part: its own first, then how a model is asked, then what all systems share."""
+    shared = [base.model_fields for base in (Asked, System) if issubclass(model, base)]
+    return sorted(model.model_fields.items(), key=lambda pair: max((n for n, fields in enumerate(shared) if pair[0] in fields), default=-1))
 
 
 def _row(name: str, field: Any) -> str:
