@@ -148,9 +148,10 @@ def _minimum(items: Mapping[str, ItemRange], threshold: float, settings: _Settin
     """PASS if the lower bound of the mean score is above the minimum, FAIL if the upper one is below it."""
     ranges = list(items.values())
     bounded = _settled(lambda draws: mean_of(ranges, seed=settings.seed, level=settings.level, draws=draws), threshold, settings.draws)
+    shown, minimum = _shown(bounded.estimate), _percent(threshold)
     sentences = {
-        "FAIL": f"below_minimum: the {settings.metric} {_shown(bounded.estimate)} lies below the minimum {_percent(threshold)}",
-        "INCONCLUSIVE": f"minimum_open: the interval of the {settings.metric} {_shown(bounded.estimate)} holds the minimum {_percent(threshold)}",
+        "FAIL": f"below_minimum: the {settings.metric} {shown} lies below the minimum {minimum}",
+        "INCONCLUSIVE": f"minimum_open: the interval of the {settings.metric} {shown} holds the minimum {minimum}",
     }
     return _interval_rule("minimum", bounded, threshold, sentences, settings, lo=0.0)
 

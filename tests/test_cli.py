@@ -40,7 +40,7 @@ FIELDS: dict[tuple[str, ...], set[str]] = {
     ("report", "RUN", "--html", "report.html"): {"run", "quality", "gate", "html"},
     ("export", "RUN", "--to", "exported"): {"run", "folder", "files"},
     ("export", "--parquet", "tables"): {"folder", "tables"},
-    ("import", "golden/refunds", "--run", "recorded"): {"run", "items", "outputs", "verdicts", "unscored", "labels", "judges"},
+    ("import", "golden/refunds", "--run", "recorded", "--store", "other.duckdb"): {"run", "items", "outputs", "verdicts", "unscored", "labels", "judges"},
     ("golden", "check", "golden/refunds"): {"golden", "version", "locked", "items", "slices"},
     ("golden", "lock", "golden/refunds"): {"golden", "items"},
     ("doctor",): {"evalh", "findings", "ok"},
@@ -93,9 +93,8 @@ def test_several_suites_are_one_document(project: Path, evalh: Evalh) -> None:
 
 def test_the_store_is_where_it_is_said_to_be(project: Path, evalh: Evalh, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--store`, then EVALH_STORE, then evalh.toml, then .evalh under the project's root, from any folder of it."""
-    (project / "refunds.yaml").write_text(
-        "name: x\ngolden: golden/refunds\nsystem: golden/refunds/outputs/v1.jsonl\nchecks: [{max-chars: 400}]\n"
-    )
+    suite = "name: x\ngolden: golden/refunds\nsystem: golden/refunds/outputs/v1.jsonl\nchecks: [json-valid]\n"
+    (project / "refunds.yaml").write_text(suite)
     for made in ("flag.duckdb", "variable.duckdb", "settings.duckdb", ".evalh/evalh.duckdb"):
         if made == "variable.duckdb":
             monkeypatch.setenv("EVALH_STORE", str(project / made))
