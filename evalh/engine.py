@@ -92,32 +92,41 @@ class Spending:
 
 @dataclass
 class Engine:
-    """Asks models for one run. `known` are the answered calls of the store, by call id."""
+    """Asks models for one run. `known` are the answered calls of the store, by call id.
+
+    `limits` are the calls at one time of providers that have a number of their own; the others share `in_flight`. `salt` makes
+    the calls of a run its own, so that they are asked, paid and kept again: it is the run's id where it starts afresh.
+    """
 
     run_id: str
     write: Write
     known: Mapping[str, Mapping[str, Any]]
     spending: Spending
     in_flight: int = 32
+    limits: Mapping[str, int] = field(default_factory=dict)
+    salt: str | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _slots: asyncio.Semaphore = field(init=False)
+    _shared: asyncio.Semaphore = field(init=False)
+    _own: Mapping[str, asyncio.Semaphore] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(self.in_flight)
+        self._shared = asyncio.Semaphore(self.in_flight)
+        self._own = {provider: asyncio.Semaphore(limit) for provider, limit in self.limits.items()}
 
     async def call(self, line: Line, request: Request, *, purpose: str, item_id: str, turn: tuple[int, ...] = ()) -> Answer:
         """The answer to a request: from the ledger where it was answered before, else from the provider.
 
         `turn` tells repeats of one question apart. Raises ProviderError where all tries failed, BudgetReached.
         """
-        call_id = content_hash("call", line.identity, request.model_dump(mode="json", exclude={"about"}), turn)
+        own = [] if self.salt is None else [self.salt]
+        call_id = content_hash("call", line.identity, request.model_dump(mode="json", exclude={"about"}), turn, *own)
         before = self.known.get(call_id)
         if before is not None:
             return Answer(_reply_of(before), call_id, before["run_id"] != self.run_id, before["cost_usd"], before["latency_ms"] or 0.0)
         estimate = _cost(line.price, sum(len(m.content) for m in request.messages) // 4, line.target.max_tokens) or 0.0
         await self.spending.reserve(estimate)
         try:
-            async with self._slots:
+            async with self._own.get(line.target.provider, self._shared):
                 reply, requests, latency = await self._ask(line, request)
         except BaseException:
             self.spending.settle(estimate, None, 0)

@@ -149,8 +149,16 @@ def close_run(prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapp
 async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: Watch | None) -> None:
     """Every item through the tiers, while the journal is folded into the store; connections are closed at the end."""
     prepared, options, store, run_id = start.prepared, start.options, start.store, outcome.run_id
-    known = {} if options.fresh else known_calls(store, [(ln.target.provider, ln.target.model) for ln in start.lines if ln.keeps_replies])
-    engine = Engine(run_id=run_id, write=journal.append, known=known, spending=outcome.spending, in_flight=prepared.config.in_flight)
+    config = prepared.config
+    engine = Engine(
+        run_id=run_id,
+        write=journal.append,
+        known=known_calls(store, [(ln.target.provider, ln.target.model) for ln in start.lines if ln.keeps_replies]),
+        spending=outcome.spending,
+        in_flight=config.in_flight,
+        limits={name: provider.in_flight for name, provider in config.providers.items() if provider.in_flight is not None},
+        salt=run_id if options.fresh else None,
+    )
     sources = {side.role: _source(side, prepared, engine, start.systems) for side in _sides(prepared)}
     stored = outputs_of(store, run_id) if outcome.resumed else {}
     road = Road(
@@ -188,7 +196,7 @@ async def run_items(road: Road, items: Sequence[Item], outcome: RunOutcome, watc
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(items), road.engine.in_flight)):
+            for _ in range(min(len(items), max(road.engine.in_flight, *road.engine.limits.values(), 1))):
                 group.create_task(worker())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None

@@ -123,6 +123,7 @@ def test_reasons_are_one_short_line_without_control_characters() -> None:
     assert json.loads(row(checks.Equals("x"), "\x1b[31mred\x1b[0m").model_dump_json())["reason"] == "differs: got 'red', expected 'x'"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a limit that arrives in a finaliser
 def test_a_call_that_never_ends_is_stopped() -> None:
     """The time limit ends pure Python code in any thread, and leaves the caller as it was."""
 

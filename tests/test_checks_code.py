@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,11 +19,6 @@ PY = "{python}"
 
 def asserts(text: str) -> bool:
     assert "30 days" in text, "does not name the window"
-    return True
-
-
-def fails_silently(text: str) -> bool:
-    assert text == "x"  # noqa: PT017
     return True
 
 
@@ -55,7 +49,6 @@ def leaves(text: str) -> bool:
         (lambda text: "yes", "", "error", "returned 'yes'"),
         (lambda text: 1 / 0, "", "error", "ZeroDivisionError: division by zero"),
         (leaves, "", "error", "SystemExit(3)"),
-        (fails_silently, "y", "fail", ""),
     ],
 )
 def test_a_python_function_decides(check, text, expected, reason) -> None:
@@ -189,7 +182,7 @@ def test_unit_tests_run_on_the_code_of_an_output(tmp_path) -> None:
             "files": {"test_answer.py": "test_answer.py", "data/numbers.txt": "1\n2\n"},
         }
     }
-    right, wrong = ("```python\ndef add(a, b):\n    return a {} b\n```".format(op) for op in "+-")
+    right, wrong = (f"```python\ndef add(a, b):\n    return a {op} b\n```" for op in "+-")
     assert status(spec, right, folder=tmp_path) == "pass"
     assert "AssertionError: two and three" in row(spec, wrong, folder=tmp_path).reason
     assert row(spec, "no code", folder=tmp_path).reason == "holds no code block in python"
@@ -233,7 +226,7 @@ def test_a_command_that_cannot_work_is_bad_input(settings, message, tmp_path) ->
 
 def test_programs_of_the_suite_run_by_their_path(tmp_path) -> None:
     """A script beside the suite is found by its path."""
-    (tmp_path / "accept.sh").write_text("#!/bin/sh\ngrep -q yes \"$1\"\n")
+    (tmp_path / "accept.sh").write_text('#!/bin/sh\ngrep -q yes "$1"\n')
     (tmp_path / "accept.sh").chmod(0o755)
     assert status(checks.ShellCommand(["./accept.sh", "{file}"]), "yes", folder=tmp_path) == "pass"
     assert status(checks.ShellCommand(["./accept.sh", "{file}"]), "no", folder=tmp_path) == "fail"
@@ -246,4 +239,3 @@ def test_temporary_folders_are_removed(tmp_path, monkeypatch) -> None:
     code = "import os; os.mkdir('d'); open('d/f', 'w').write('x'); os.chmod('d', 0o500)"
     assert status(shell(code), "") == "pass"
     assert os.listdir(tmp_path) == []
-    assert subprocess.run(["true"], check=True).returncode == 0

@@ -145,6 +145,7 @@ def test_html_documents_and_fragments() -> None:
     assert status(checks.HTMLValid(extract=True), "```html\n<p>x</p>\n```") == "pass"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a limit that arrives in a finaliser
 @pytest.mark.parametrize(
     ("check", "text"),
     [

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.checks_support import row, status
 
 import evalh.checks
 from evalh import checks
@@ -18,6 +17,7 @@ from evalh.checks.reference import _TAIL, reference
 from evalh.checks.registry import BUILT_IN, CheckError, check_from_spec, kinds
 from evalh.errors import InputError
 from evalh.suites.model import Suite
+from tests.checks_support import row, status
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,7 +55,10 @@ def test_every_short_form_builds_the_same_check_as_python(spec, same) -> None:
         ("max_words", "did you mean `max-words`"),
         ({"not-contain": "a"}, "`not-contains`"),
         ("zzzzqqqq", "docs/checks.md lists all"),
-        ({"regex": {"patern": "a"}}, "check `regex`: needs the setting `pattern`; unknown setting `patern`; its settings are pattern, mode"),
+        (
+            {"regex": {"patern": "a"}},
+            "check `regex`: needs the setting `pattern`; unknown setting `patern`; its settings are pattern, mode",
+        ),
         ({"regex": "a", "max-words": 3}, "unknown setting `max-words`"),
         ({"json-schema": {"type": "object"}}, "unknown setting `type`; its settings are"),
         ({"max-words": "many"}, "setting `words`: Input should be a valid integer"),
@@ -154,7 +157,13 @@ class Shouts(Check):
     def compile(self, resolve):
         return lambda s: Finding(s.output.text.isupper(), float(s.output.text.isupper()))
 """
-TRY = "from evalh.checks.registry import check_from_spec\ntry:\n    print(check_from_spec({spec!r}).title)\nexcept Exception as e:\n    print(e)"
+TRY = """
+from evalh.checks.registry import check_from_spec
+try:
+    print(check_from_spec({spec!r}).title)
+except Exception as e:
+    print(e)
+"""
 
 
 def test_an_installed_plugin_is_a_kind_like_any_other(tmp_path) -> None:

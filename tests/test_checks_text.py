@@ -49,7 +49,9 @@ def test_text_checks(check, text, reference, expected) -> None:
     assert status(check, text, reference) == expected
 
 
-@pytest.mark.parametrize("check", [checks.Equals, checks.Contains, checks.ContainsAny, checks.ContainsAll, checks.StartsWith, checks.EndsWith])
+@pytest.mark.parametrize(
+    "check", [checks.Equals, checks.Contains, checks.ContainsAny, checks.ContainsAll, checks.StartsWith, checks.EndsWith]
+)
 def test_a_check_without_value_and_reference_is_an_error(check) -> None:
     """Nothing to compare with is neither a pass nor a fail."""
     assert row(check(), "text").reason == "item i1 has no reference to compare with"

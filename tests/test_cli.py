@@ -40,7 +40,7 @@ FIELDS: dict[tuple[str, ...], set[str]] = {
     ("report", "RUN", "--html", "report.html"): {"run", "quality", "gate", "html"},
     ("export", "RUN", "--to", "exported"): {"run", "folder", "files"},
     ("export", "--parquet", "tables"): {"folder", "tables"},
-    ("import", "golden/refunds", "--run", "recorded", "--store", "other.duckdb"): {"run", "items", "outputs", "verdicts", "unscored", "labels", "judges"},
+    ("import", "golden/refunds", "--store", "other.duckdb"): {"run", "items", "outputs", "verdicts", "unscored", "labels", "judges"},
     ("golden", "check", "golden/refunds"): {"golden", "version", "locked", "items", "slices"},
     ("golden", "lock", "golden/refunds"): {"golden", "items"},
     ("doctor",): {"evalh", "findings", "ok"},
@@ -266,6 +266,34 @@ def test_a_rejudged_pair_keeps_its_sides(project: Path, evalh: Evalh) -> None:
     assert again["tiers"]["judges"]["asked"] == 0
     sides = evalh("sql", "SELECT DISTINCT system, against FROM scores", "--json").json
     assert sides == [{"system": "good-bot", "against": "worse-bot"}]
+
+
+def test_a_fresh_run_is_paid_kept_and_resumed_like_any_other(project: Path, evalh: Evalh) -> None:
+    """`--fresh` asks again: its calls are in the ledger under its name, cost what they cost, and are asked once."""
+    first = evalh("run", "refunds.yaml", "--limit", "6", "--json").json
+    stopped = evalh("run", "refunds.yaml", "--limit", "6", "--fresh", "--budget", str(first["cost_usd"] * 0.6), "--json")
+    assert stopped.code == 4
+    fresh = evalh("run", "refunds.yaml", "--limit", "6", "--fresh", "--json").json
+    assert fresh["run"] == stopped.json["run"]
+    assert fresh["cost_usd"] == pytest.approx(first["cost_usd"])
+    calls = evalh("sql", "SELECT run_id, count(*) AS n FROM provider_calls GROUP BY run_id ORDER BY run_id", "--json").json
+    assert calls == [{"run_id": run, "n": 12} for run in sorted([first["run"], fresh["run"]])]
+    joined = "SELECT count(*) AS n FROM verdicts v JOIN provider_calls c USING (run_id, call_id)"
+    assert evalh("sql", joined, "--json").json == [{"n": 24}]
+
+
+def test_a_provider_can_have_its_own_number_of_calls_at_one_time(project: Path, evalh: Evalh) -> None:
+    """With `in_flight = 1` for a provider its calls follow one another; without, they overlap."""
+    replace(project / "judges.toml", 'model = "north-1"', 'model = "north-1"\nlatency_ms = 40')
+    replace(project / "judges.toml", 'model = "south-1"', 'model = "south-1"\nlatency_ms = 40')
+    gaps = 'SELECT min(gap) AS least FROM (SELECT date_diff(\'ms\', lag("at") OVER (ORDER BY "at"), "at") AS gap FROM provider_calls)'
+    least = []
+    for settings in ("", "[providers.sim]\nin_flight = 1\n"):
+        (project / "evalh.toml").write_text(settings)
+        store = f"{len(least)}.duckdb"
+        assert evalh("run", "refunds.yaml", "--limit", "4", "--store", store).code == 0
+        least.append(evalh("sql", gaps, "--store", store, "--json").json[0]["least"])
+    assert least[0] < 30 <= least[1]
 
 
 def test_plan_says_that_a_stopped_run_would_go_on(project: Path, evalh: Evalh) -> None:

@@ -136,7 +136,7 @@ class ShellCommand(Check):
     env: dict[str, str] = Field(default_factory=dict, description="more environment variables")
     timeout_s: float = Field(default=10.0, gt=0, description="seconds of wall time")
     memory_mb: int | None = Field(
-        default=1024, gt=0, description="address space per process; none for programs that reserve much, such as Node and Java"
+        default=2048, gt=0, description="address space per process; none for programs that reserve much, such as Node and Java"
     )
     max_output_kb: int = Field(default=256, gt=0, description="standard output and error together")
     max_file_mb: int = Field(default=64, gt=0, description="size of any file it writes")

@@ -1,6 +1,7 @@
-"""JSON Schema, draft 2020-12, compiled once: checked against its meta-schema, references resolved, patterns bounded.
+r"""JSON Schema, draft 2020-12, compiled once: checked against its meta-schema, references resolved, patterns bounded.
 
-References are never fetched: one that does not resolve inside the schema is an error when the schema is compiled.
+References are never fetched: one that does not resolve inside the schema is an error when the schema is compiled. Patterns are read
+as Python's, so that `\d` and `\w` match beyond ASCII.
 """
 
 from __future__ import annotations

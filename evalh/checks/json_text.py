@@ -44,7 +44,7 @@ def fenced_block(text: str, language: str) -> str | None:
     """What stands in the first Markdown fence of that language, else in the first fence that names none; None without either."""
     found: dict[str, str] = {}
     fence, name, lines = "", "", list[str]()
-    for line in text.splitlines():
+    for line in text.replace("\r\n", "\n").split("\n"):  # not splitlines: JSON may hold other line ends in its strings
         mark = _FENCE.match(line)
         if not fence and mark:
             fence, name, lines = mark[1], mark[2].lower(), []
