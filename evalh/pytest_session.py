@@ -162,8 +162,10 @@ class SuiteSession:
         lines += ["         a judge shares a family with the system (allowed by the suite)"] if document["allow_same_family"] else []
         lines += [f"outputs  {routes}"]
         lines += [
-            (f"judges   {tiers['judges']['asked']} asked, {tiers['judges']['cached']} from the ledger,"
-            f" {tiers['judges']['unscored']} verdicts unscored")
+            (
+                f"judges   {tiers['judges']['asked']} asked, {tiers['judges']['cached']} from the ledger,"
+                f" {tiers['judges']['unscored']} verdicts unscored"
+            )
         ]
         lines += [f"{document['metric']}  {shown}", *self._gate_lines(), f"store    {self.store.path}"]
         return lines
