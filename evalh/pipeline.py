@@ -311,7 +311,8 @@ def _source(side: SystemSide, prepared: Prepared, engine: Engine, lines: Mapping
     if side.recorded is not None:
         return side.recorded
     if isinstance(side.spec, Function):
-        return FunctionSource(side.spec, name)
+        assert side.function is not None
+        return FunctionSource(side.spec, name, side.function)
     if isinstance(side.spec, Command):
         return CommandSource(side.spec, name, prepared.resolve.base)
     assert isinstance(side.spec, Model)

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalh.checks.apply import CompiledCheck, compile_checks
-from evalh.config import Config
+from evalh.checks.imports import load_object, named
+from evalh.config import Config, project_root
 from evalh.engine import Line
 from evalh.errors import InputError
 from evalh.fingerprints import content_hash, file_hash
@@ -28,8 +31,8 @@ from evalh.records import Item, Label
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
 from evalh.suites.load import Resolver, load_rubric
-from evalh.suites.model import Asked, Endpoint, Judge, Model, Panel, Recorded, Suite, System
-from evalh.systems import RecordedSource, missing_items, name_of
+from evalh.suites.model import Asked, Command, Endpoint, Function, Judge, Model, Panel, Recorded, Suite, System
+from evalh.systems import RecordedSource, argv_of, missing_items, name_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class SystemSide:
     role: str
     recorded: RecordedSource | None
     target: Target | None
+    function: Callable[..., Any] | None = None  # of a Function
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Prepared:
         """What the run's record keeps: the suite as it was run, the rubric whole, and the seed."""
         return {
             **self.suite.model_dump(mode="json", fallback=_callable_name),
+            "system": self.system.spec.model_dump(mode="json", fallback=_callable_name),  # not the suite's, where --system replaced it
             "checks": [
                 {"check": c.title, "kind": c.check.kind, **c.check.model_dump(mode="json", fallback=_callable_name)} for c in self.checks
             ],
@@ -115,11 +120,11 @@ class Prepared:
     @property
     def run_key(self) -> str:
         """The hash of everything that decides what a run does: an unfinished run of the same key is resumed."""
-        recorded = [
-            file_hash(s.recorded.path.read_bytes()) for s in (self.system, self.against) if s is not None and s.recorded is not None
-        ]
+        sides = [_side_identity(s, self.resolve) for s in (self.system, self.against) if s is not None]
         judges = [identity(s.target) for s in self.seats]
-        return content_hash(self.settings, self.golden.golden_hash, self.prompt_hash, judges, recorded)
+        checks = [c.check_hash for c in self.checks] + [t.test_hash for t in self.suite.tests]
+        given = [label.model_dump(mode="json") for label in self.labels], self.frozen.frozen_hash if self.frozen else None
+        return content_hash(self.settings, self.golden.golden_hash, self.prompt_hash, judges, sides, checks, given)
 
     @property
     def prompt_hash(self) -> str | None:
@@ -176,6 +181,29 @@ def identity(target: Target) -> str:
     return content_hash(target.model_dump(mode="json", exclude={"source", "timeout_s"}), source)
 
 
+def _side_identity(side: SystemSide, resolve: Resolver) -> list[str]:
+    """What answers for a side: the recorded file, the function's code, the model's settings, the files of a command."""
+    found = [identity(side.target)] if side.target is not None else []
+    if side.recorded is not None:
+        found.append(file_hash(side.recorded.path.read_bytes()))
+    if side.function is not None:
+        found.append(_code_identity(side.function))
+    if isinstance(side.spec, Command):
+        root = project_root(resolve.base)
+        files = [resolve.base / part for part in argv_of(side.spec)]
+        found += [file_hash(p.read_bytes()) for p in files if p.is_file() and p.resolve().is_relative_to(root)]
+    return found
+
+
+def _code_identity(function: Callable[..., Any]) -> str:
+    """The hash of a function and of the file that it is written in: its helpers stand there too."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(getattr(function, "func", function)))
+    except TypeError:
+        file = None
+    return content_hash(_callable_name(function), file_hash(Path(file).read_bytes()) if file and Path(file).is_file() else None)
+
+
 def _selected(suite: Suite, golden: GoldenSet, limit: int | None, select: Sequence[str] | None) -> list[Item]:
     items = [i for i in golden.items if suite.slices is None or i.slice in suite.slices]
     if select is not None:
@@ -207,8 +235,28 @@ def _side(spec: System, role: str, resolve: Resolver, families: Families, config
             f"family {spec.family!r} is not known", where=f"{role}.family", hint="name one of families.toml, or add it to evalh.toml"
         )
     target = _system_target(spec, config) if isinstance(spec, Model) else None
+    function = _function(spec, role, resolve) if isinstance(spec, Function) else None
+    if isinstance(spec, Command):
+        _check_command(spec, role, resolve)
     lookup = {name: given[name] or _family_name(families, target.ref if target else name) for name in names}
-    return SystemSide(spec, names, lookup, role, recorded, target)
+    return SystemSide(spec, names, lookup, role, recorded, target, function)
+
+
+def _function(spec: Function, role: str, resolve: Resolver) -> Callable[..., Any]:
+    found = load_object(spec.function, resolve) if isinstance(spec.function, str) else spec.function
+    if not callable(found):
+        raise InputError(f"{spec.function!r} is not callable", where=f"{role}.function", hint="name a function as 'module:function'")
+    return found
+
+
+def _check_command(spec: Command, role: str, resolve: Resolver) -> None:
+    program = argv_of(spec)[:1]
+    if not program or not (shutil.which(program[0]) or shutil.which(str(resolve.base / program[0]))):
+        raise InputError(
+            f"there is no program {program[0] if program else ''!r}",
+            where=f"{role}.command",
+            hint="looked for in PATH and beside the suite",
+        )
 
 
 def _system_target(spec: Model, config: Config) -> Target:
@@ -363,4 +411,5 @@ def _guard(
 
 
 def _callable_name(value: Any) -> Any:
-    return getattr(value, "__qualname__", None) or str(value)
+    """`name#hash of its source`; without the module, whose name differs between pytest and `evalh run`."""
+    return named(getattr(value, "func", value)).rpartition(":")[2]

@@ -6,7 +6,6 @@ A system that fails on an item gives an `Output` with `error` set: a fact that i
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import json
 import os
@@ -75,9 +74,8 @@ class FunctionSource:
 
     kind = "function"
 
-    def __init__(self, spec: Function, name: str) -> None:
-        self.function = _imported(spec.function) if isinstance(spec.function, str) else spec.function
-        self.spec, self.name = spec, name
+    def __init__(self, spec: Function, name: str, function: Callable[..., Any]) -> None:
+        self.spec, self.name, self.function = spec, name, function
         wants = [p for p in inspect.signature(self.function).parameters.values() if p.default is p.empty]
         self.wants_item = bool(wants) and wants[0].name == "item"
 
@@ -145,7 +143,7 @@ class CommandSource:
 
     def __init__(self, spec: Command, name: str, cwd: Path) -> None:
         self.spec, self.name, self.cwd = spec, name, cwd
-        self.argv = shlex.split(spec.command) if isinstance(spec.command, str) else list(spec.command)
+        self.argv = argv_of(spec)
         self.process: asyncio.subprocess.Process | None = None
         self.waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self.starting = asyncio.Lock()
@@ -260,20 +258,14 @@ def name_of(spec: System) -> str | None:
     if isinstance(spec, Model):
         return spec.model
     if isinstance(spec, Function):
-        return spec.function if isinstance(spec.function, str) else spec.function.__name__
+        return spec.function if isinstance(spec.function, str) else getattr(spec.function, "__name__", type(spec.function).__name__)
     assert isinstance(spec, Command)
-    return Path(shlex.split(spec.command)[0] if isinstance(spec.command, str) else spec.command[0]).name
+    return Path(argv_of(spec)[0]).name if argv_of(spec) else None
 
 
-def _imported(ref: str) -> Callable[..., Any]:
-    module, _, name = ref.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"cannot import {ref!r}: {error}", where="system.function", hint="write it as 'package.module:function'") from None
-    if not callable(function):
-        raise InputError(f"{ref!r} is not callable", where="system.function")
-    return function  # type: ignore[no-any-return]
+def argv_of(spec: Command) -> list[str]:
+    """Program and arguments."""
+    return shlex.split(spec.command) if isinstance(spec.command, str) else list(spec.command)
 
 
 def _stamped(output: Output, spec: System, latency: float) -> Output:

@@ -11,7 +11,6 @@ from evalh.checks.apply import apply_checks
 from evalh.checks.base import Subject
 from evalh.engine import Answer, Engine, Line
 from evalh.errors import EvalhError, ProviderError, ProviderUnusable
-from evalh.fingerprints import content_hash
 from evalh.graded import GradedOutput
 from evalh.judging.panel import PanelScore, combine
 from evalh.judging.parsing import Read, Unread, read_reply
@@ -140,9 +139,10 @@ async def _settle(road: Road, item: Item, unit: tuple[Output, ...]) -> Settled:
 async def _check(road: Road, item: Item, output: Output) -> list[CheckResult]:
     """Tier 1: the suite's checks and its blocking tests."""
     stored = road.stored_checks.get((output.item_id, output.system, output.trial))
-    wanted = {c.title for c in road.prepared.checks} | {t.name for t in road.prepared.suite.tests if t.blocking and road.run_tests}
-    if stored and wanted <= {r.check for r in stored}:
-        return [r for r in stored if r.check in wanted]
+    wanted = [c.title for c in road.prepared.checks] + [t.name for t in road.prepared.suite.tests if t.blocking and road.run_tests]
+    by_name = {r.check: r for r in stored or ()}
+    if stored and by_name.keys() >= set(wanted):
+        return [by_name[name] for name in wanted]
     results = await asyncio.to_thread(apply_checks, road.prepared.checks, Subject(item, output))
     if road.run_tests:
         results += [run_test(t, GradedOutput(item, output, results)) for t in road.prepared.suite.tests if t.blocking]
@@ -168,7 +168,7 @@ def test_result(test: SuiteTest, status: str, reason: str) -> CheckResult:
     return CheckResult.model_validate(
         {
             "check": test.name,
-            "check_hash": content_hash("test", test.function.__module__, test.name, test.function.__code__.co_code.hex()),
+            "check_hash": test.test_hash,
             "status": status,
             "score": {"pass": 1.0, "fail": 0.0}.get(status),
             "reason": reason,

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from evalh.config import project_root
 from evalh.errors import EvalhError, InputError
+from evalh.fingerprints import content_hash
 from evalh.judging.rubric import Rubric
 from evalh.suites.model import Gate, Judge, Panel, Sampling, Suite
 
@@ -83,7 +84,9 @@ def load_yaml(path: Path) -> Suite:
 
 def load_python(path: Path) -> list[Suite]:
     """All suites that a Python file defines at its top level."""
-    name = f"evalh_suite_{path.stem}_{abs(hash(str(path.resolve())))}"
+    whole = path.resolve()
+    root = project_root(whole.parent)  # the module's name stands in the run's record: the same in every process and checkout
+    name = f"evalh_suite_{path.stem}_{content_hash(whole.relative_to(root).as_posix())}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

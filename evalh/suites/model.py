@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SerializeAsAny, model_validator
 
 from evalh.checks.base import Check
+from evalh.checks.imports import named
 from evalh.checks.registry import check_from_spec
-from evalh.fingerprints import derived_seed
+from evalh.fingerprints import content_hash, derived_seed
 from evalh.judging.rubric import Rubric
 
 
@@ -263,3 +264,8 @@ class SuiteTest(Part):
     name: str
     function: Callable[..., Any]
     blocking: bool = False
+
+    @property
+    def test_hash(self) -> str:
+        """The hash of its source: a changed test is another one, under pytest and under `evalh run` alike."""
+        return content_hash("test", named(self.function).rpartition(":")[2])

@@ -1,0 +1,122 @@
+"""Faults that were found once, each with the smallest case that shows it, at the level where users meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalh.config import load_config
+from evalh.prepare import prepare
+from evalh.suites.load import load_suites
+from tests.conftest import ITEMS, Done, replace, write_lines
+
+Evalh = Callable[..., Done]
+RECORDED = "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}"
+
+
+def rows(evalh: Evalh, sql: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = evalh("sql", sql, "--json").json
+    return found
+
+
+def lines_of(project: Path, version: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (project / f"golden/refunds/outputs/{version}.jsonl").read_text().splitlines()]
+
+
+def run_key(suite: str, outputs: str | None = None) -> str:
+    return prepare(load_suites([Path(suite)])[0], load_config(), outputs=outputs).run_key
+
+
+# ---- which run goes on -----------------------------------------------------------------------------------------------
+
+FUNCTION_SUITE = """
+import evalh
+from evalh import checks
+
+def answer(text):
+    return "30 days"
+
+def is_short(text):
+    return len(text) < 400
+
+suite = evalh.Suite(
+    name="py", golden="golden/refunds", system=evalh.Function(answer, family="sim-writer"),
+    checks=[checks.PythonFunction(is_short), checks.Regex("days")],
+)
+
+@suite.test
+def test_days(output):
+    assert "30 days" in output.text
+"""
+
+
+def test_another_system_of_the_same_file_is_another_run(project: Path, evalh: Evalh) -> None:
+    """`--system A` that was stopped is not gone on with by `--system B`, and the record names what was tested."""
+    write_lines(project / "both.jsonl", lines_of(project, "v1") + lines_of(project, "v2"))
+    replace(project / "refunds.yaml", "golden/refunds/outputs/v1.jsonl", "both.jsonl")
+    assert run_key("refunds.yaml", "good-bot") != run_key("refunds.yaml", "worse-bot")
+    evalh("run", "refunds.yaml", "--system", "worse-bot", "--limit", "2")
+    assert json.loads(rows(evalh, "SELECT settings FROM runs")[0]["settings"])["system"]["name"] == "worse-bot"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('return "30 days"', 'return "31 days"'), ("< 400", "< 401"), ('"30 days" in', '"31 days" in')],
+    ids=["system", "check", "test"],
+)
+def test_changed_code_is_another_run(old: str, new: str, project: Path) -> None:
+    """A function system, a check or a test that was edited: the stopped run of the old code is left alone."""
+    suite = project / "suite.py"
+    suite.write_text(FUNCTION_SUITE)
+    before = run_key("suite.py")
+    replace(suite, old, new)
+    assert run_key("suite.py") != before
+
+
+def test_a_changed_schema_file_is_another_run(project: Path) -> None:
+    """The content of the files that checks read decides as much as their names."""
+    (project / "answer.json").write_text('{"type": "string"}')
+    replace(project / "refunds.yaml", "{max-chars: 400}", "{json-schema: answer.json}")
+    before = run_key("refunds.yaml")
+    (project / "answer.json").write_text('{"type": "object"}')
+    assert run_key("refunds.yaml") != before
+
+
+def test_a_python_suite_has_the_same_key_in_every_process(project: Path) -> None:
+    """Else a stopped run of it would never go on."""
+    (project / "suite.py").write_text(FUNCTION_SUITE)
+    code = "from tests.test_regressions import run_key; print(run_key('suite.py'))"
+    path = str(Path(__file__).parent.parent)
+    keys = {
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
+                       capture_output=True, text=True, check=True).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize("system", ["{function: 'nowhere:answer'}", "{function: 'bots:nobody'}", "{command: [no-such-program]}"])
+def test_a_system_that_is_not_there_is_found_before_anything_is_stored(system: str, project: Path, evalh: Evalh) -> None:
+    """One line, exit 2, no store: not a run that failed, nor one without outputs."""
+    (project / "bots.py").write_text("def answer(text):\n    return text\n")
+    replace(project / "refunds.yaml", RECORDED, system)
+    done = evalh("run", "refunds.yaml")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert not (project / ".evalh").exists()
+
+
+def test_a_function_beside_the_suite_is_found_from_anywhere(project: Path, evalh: Evalh) -> None:
+    """`function: 'bots:answer'` names bots.py in the suite's folder, whether or not Python's path holds it."""
+    (project / "bots.py").write_text("def answer(text):\n    return 'You have 30 days.'\n")
+    replace(project / "refunds.yaml", RECORDED, "{function: 'bots:answer', family: sim-writer}")
+    done = evalh("run", "refunds.yaml", "--json", "--limit", "2")
+    assert done.code == 0, done.err
+    assert done.json["routes"] == {"judged": 2}
