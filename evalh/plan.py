@@ -9,7 +9,7 @@ from evalh.judging.presentation import present
 from evalh.prepare import JudgeSeat, Prepared
 from evalh.providers.prices import price_of
 from evalh.records import Item, Output
-from evalh.systems import RecordedSource
+from evalh.systems import RecordedSource, pairs_of
 
 CHARS_PER_TOKEN = 4  # English text; an estimate, and called so
 REPLY_TOKENS = 120
@@ -58,7 +58,12 @@ def _units(prepared: Prepared) -> int:
     counts = [len(recorded.by_item[i.item_id]) for i in prepared.items]
     if prepared.kind != "pairwise":
         return sum(counts)
-    return len(counts) if prepared.against is not None else sum(n * (n - 1) // 2 for n in counts)
+    if prepared.against is None:
+        return sum(len(pairs_of(recorded.by_item[i.item_id], None)) for i in prepared.items)
+    theirs = prepared.against.recorded
+    if theirs is None:
+        return sum(counts)
+    return sum(len(pairs_of(recorded.by_item[i.item_id], theirs.by_item[i.item_id])) for i in prepared.items)
 
 
 def _judge_plan(prepared: Prepared, seat: JudgeSeat, units: int) -> dict[str, Any]:

@@ -27,12 +27,12 @@ from evalh.judging.rubric import Rubric
 from evalh.providers.base import Target
 from evalh.providers.prices import price_of
 from evalh.providers.registry import provider_for
-from evalh.records import Item, Label
+from evalh.records import Item, Label, Output
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
 from evalh.suites.load import Resolver, load_rubric
 from evalh.suites.model import Asked, Command, Endpoint, Function, Judge, Model, Panel, Recorded, Suite, System
-from evalh.systems import RecordedSource, argv_of, missing_items, name_of
+from evalh.systems import RecordedSource, argv_of, missing_items, name_of, pairs_of
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def prepare(
     system = _side(spec, "system", resolve, families, config)
     against = _side(suite.panel.against, "against", resolve, families, config) if suite.panel and suite.panel.against else None
     _check_shape(suite, rubric, system, against)
-    _check_outputs(items, system, against)
+    _check_outputs(items, system, against, rubric.kind if rubric else "checks")
     _check_references(items, rubric)
     seats = _seats(suite.panel, rubric, [s for s in (system, against) if s is not None], families, config, resolve) if suite.panel else []
     return Prepared(
@@ -317,7 +317,7 @@ def _check_shape(suite: Suite, rubric: Rubric | None, system: SystemSide, agains
         raise InputError(f"{both[0]!r} is compared with itself", where=where, hint="give the two systems different names")
 
 
-def _check_outputs(items: Sequence[Item], system: SystemSide, against: SystemSide | None) -> None:
+def _check_outputs(items: Sequence[Item], system: SystemSide, against: SystemSide | None, kind: str) -> None:
     for side in (system, against):
         if side is None or side.recorded is None:
             continue
@@ -326,6 +326,26 @@ def _check_outputs(items: Sequence[Item], system: SystemSide, against: SystemSid
             shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             where = side.spec.recorded if isinstance(side.spec, Recorded) else side.role
             raise InputError(f"no output for {shown}", where=where, hint="every selected item needs an output")
+    if kind == "pairwise" and system.recorded is not None:
+        _check_pairs(items, system, against)
+
+
+def _check_pairs(items: Sequence[Item], system: SystemSide, against: SystemSide | None) -> None:
+    """Every recorded output is part of a pair: an output that nothing is compared with would vanish from the run."""
+    assert system.recorded is not None
+    for item in items:
+        own, others = system.recorded.by_item[item.item_id], None
+        if against is not None:
+            one = [Output(item_id=item.item_id, system=against.names[0])]  # what is not recorded answers once
+            others = against.recorded.by_item[item.item_id] if against.recorded is not None else one
+        pairs = pairs_of(own, others)
+        paired = {(o.system, o.trial) for pair in pairs for o in pair}
+        alone = next((o for o in (*own, *(others or ())) if (o.system, o.trial) not in paired), None)
+        if alone is not None:
+            raise InputError(
+                f"nothing to compare with for item {item.item_id!r}, system {alone.system!r}, trial {alone.trial}",
+                where=system.recorded.path.name, hint="a pair is two systems on the same item and trial",
+            )  # fmt: skip
 
 
 def _check_references(items: Sequence[Item], rubric: Rubric | None) -> None:

@@ -244,6 +244,13 @@ def as_output(value: Any, item: Item, system: str) -> Output:
     raise InputError(f"the system returned {type(value).__name__}", hint="return text, a dict with `output`, or an evalh.Output")
 
 
+def pairs_of(own: Sequence[Output], others: Sequence[Output] | None) -> list[tuple[Output, Output]]:
+    """The pairs of an item that are judged: different systems, the same trial. Without `others`, the systems of one file."""
+    if others is not None:
+        return [(a, b) for a in own for b in others if a.trial == b.trial]
+    return [(a, b) for n, a in enumerate(own) for b in own[n + 1 :] if a.system != b.system and a.trial == b.trial]
+
+
 def missing_items(source: Source, items: Sequence[Item]) -> list[str]:
     """Items that a recorded source has no output for; other sources answer everything."""
     return [i.item_id for i in items if i.item_id not in source.by_item] if isinstance(source, RecordedSource) else []

@@ -20,6 +20,7 @@ from evalh.providers.base import Presented, Request
 from evalh.records import CheckResult, Item, Output, Verdict
 from evalh.rows import check_row, output_row, verdict_row
 from evalh.suites.model import SuiteTest
+from evalh.systems import pairs_of
 
 
 class Settled(NamedTuple):
@@ -83,21 +84,13 @@ class Road:
 
 async def travel(road: Road, item: Item) -> list[Settled]:
     """One item through the tiers: its outputs, checked; those that pass, judged; each with a place where it ends."""
-    outputs = await _outputs(road, item)
-    if road.prepared.kind == "pairwise":
-        units = [(a, b) for n, a in enumerate(outputs) for b in outputs[n + 1 :]]
-        if road.prepared.against is not None:
-            units = units[:1]
-        return [await _settle(road, item, pair) for pair in units]
-    return [await _settle(road, item, (output,)) for output in outputs]
-
-
-async def _outputs(road: Road, item: Item) -> list[Output]:
-    """The outputs of the system, then that of the other system of a pair. What is stored is not asked for again."""
     own = await _side(road, item, road.prepared.system, road.answer)
-    if road.answer_against is None or road.prepared.against is None:
-        return own
-    return own[:1] + (await _side(road, item, road.prepared.against, road.answer_against))[:1]
+    if road.prepared.kind != "pairwise":
+        return [await _settle(road, item, (output,)) for output in own]
+    others = None
+    if road.answer_against is not None and road.prepared.against is not None:
+        others = await _side(road, item, road.prepared.against, road.answer_against)
+    return [await _settle(road, item, pair) for pair in pairs_of(own, others)]
 
 
 async def _side(road: Road, item: Item, side: SystemSide, answer: Callable[[Item], Any]) -> list[Output]:

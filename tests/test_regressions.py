@@ -120,3 +120,40 @@ def test_a_function_beside_the_suite_is_found_from_anywhere(project: Path, evalh
     done = evalh("run", "refunds.yaml", "--json", "--limit", "2")
     assert done.code == 0, done.err
     assert done.json["routes"] == {"judged": 2}
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+
+
+def with_trials(project: Path) -> list[dict[str, Any]]:
+    once = lines_of(project, "v1") + lines_of(project, "v2")
+    return once + [{**row, "trial": 1, "output": f"{row['output']} Bye."} for row in once]
+
+
+def test_systems_are_paired_trial_by_trial_and_never_with_themselves(project: Path, evalh: Evalh) -> None:
+    """Two trials of two systems are two pairs an item, with `against` and without it, each with its own verdicts."""
+    write_lines(project / "trials.jsonl", with_trials(project))
+    suite = (project / "pairs.yaml").read_text()
+    named = suite.replace("golden/refunds/outputs/v2.jsonl", "trials.jsonl, name: worse-bot").replace(
+        "golden/refunds/outputs/v1.jsonl", "trials.jsonl, name: good-bot"
+    )
+    unnamed = suite.replace("golden/refunds/outputs/v2.jsonl", "trials.jsonl").split("  against:")[0]
+    for text, first in ((named, "worse-bot"), (unnamed, "good-bot")):
+        (project / "pairs.yaml").write_text(text)
+        run = evalh("run", "pairs.yaml", "--json").json["run"]
+        found = rows(evalh, f"SELECT DISTINCT system, trial, system <> against AS other FROM scores WHERE run_id = '{run}' ORDER BY trial")
+        assert found == [{"system": first, "trial": n, "other": True} for n in (0, 1)]
+        verdicts = f"SELECT count(*) AS n, count(DISTINCT verdict_id) AS d FROM verdicts WHERE run_id = '{run}'"
+        assert rows(evalh, verdicts) == [{"n": 4 * ITEMS, "d": 4 * ITEMS}]
+
+
+def test_an_output_without_a_counterpart_is_refused(project: Path, evalh: Evalh) -> None:
+    """It would be in no pair and vanish from the scores."""
+    write_lines(project / "both.jsonl", [r for r in lines_of(project, "v1") + lines_of(project, "v2") if r["item_id"] != "i05"]
+                + [r for r in lines_of(project, "v1") if r["item_id"] == "i05"])  # fmt: skip
+    text = (project / "pairs.yaml").read_text().replace("golden/refunds/outputs/v2.jsonl", "both.jsonl").split("  against:")[0]
+    (project / "pairs.yaml").write_text(text)
+    done = evalh("run", "pairs.yaml")
+    assert done.code == 2
+    assert "nothing to compare with for item 'i05', system 'good-bot'" in done.err
+    assert not (project / ".evalh").exists()
