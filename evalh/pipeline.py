@@ -167,6 +167,8 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
     folding = asyncio.create_task(_fold_now_and_then(journal))
     try:
         await run_items(road, prepared.items, outcome, watch)
+        for table, row in road.failures:
+            journal.append(table, row)
     finally:
         folding.cancel()
         closing = [line.provider.aclose() for line in start.lines] + [source.aclose() for source in sources.values()]

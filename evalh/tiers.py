@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalh.checks.apply import apply_checks
@@ -76,10 +76,20 @@ class Road:
     answer_against: Callable[[Item], Any] | None
     rejudging: bool  # `stored_outputs` are those of another run, and nothing is generated
     run_tests: bool  # run the suite's test functions here; pytest runs them itself
+    failures: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # rows of what failed to answer: see `write`
 
     @property
     def run_id(self) -> str:
         return self.engine.run_id
+
+    def write(self, table: str, row: dict[str, Any], *, failed: bool = False) -> None:
+        """A row on its way to the store. What failed to answer is written when all items are through: a run that stops
+        before asks it again, and the row of the answer must not find its place taken.
+        """
+        if failed:
+            self.failures.append((table, row))
+        else:
+            self.engine.write(table, row)
 
 
 async def travel(road: Road, item: Item) -> list[Settled]:
@@ -100,7 +110,7 @@ async def _side(road: Road, item: Item, side: SystemSide, answer: Callable[[Item
     outputs = stored if whole else list(await answer(item))
     outputs.sort(key=lambda o: (side.names.index(o.system), o.trial))  # a pair has the same sides in every item and every run
     for output in outputs:
-        road.engine.write("outputs", output_row(road.run_id, item, output))
+        road.write("outputs", output_row(road.run_id, item, output), failed=output.error is not None)
     return outputs
 
 
@@ -263,14 +273,14 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
     request = Request(messages=shown.messages, schema_=shown.schema_, about=about)
     answer: Answer | None = None
     read: Read | Unread = Unread("not asked")
-    attempt = 0
+    attempt, failed = 0, False
     for attempt in range(1, (1 if line.provider.deterministic else prepared.panel.attempts) + 1):
         try:
             answer = await road.engine.call(line, request, purpose="judge", item_id=item.item_id, turn=(repeat, attempt))
         except ProviderUnusable:
             raise
         except ProviderError as error:
-            read = Unread(f"provider: {error}"[:300])
+            read, failed = Unread(f"provider: {error}"[:300]), True
             break
         read = read_reply(answer.reply.text, answer.reply.finish_reason, prepared.rubric, recorded=line.provider.deterministic)
         if isinstance(read, Read):
@@ -298,7 +308,8 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
     verdicts = [_verdict(road, aspect, read, base) for aspect in prepared.rubric.aspects]
     ordered = [o for name in shown.systems for o in unit if o.system == name]
     for verdict in verdicts:
-        road.engine.write("verdicts", verdict_row(road.run_id, item, ordered, verdict, prepared.rubric.rubric_hash, shown))
+        row = verdict_row(road.run_id, item, ordered, verdict, prepared.rubric.rubric_hash, shown)
+        road.write("verdicts", row, failed=failed)
     return verdicts
 
 

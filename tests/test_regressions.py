@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 
 from evalh.config import load_config
 from evalh.prepare import prepare
+from evalh.sim.profile import profile_from
+from evalh.sim.server import running
 from evalh.suites.load import load_suites
 from tests.conftest import ITEMS, Done, replace, write_lines
 
@@ -157,3 +161,49 @@ def test_an_output_without_a_counterpart_is_refused(project: Path, evalh: Evalh)
     assert done.code == 2
     assert "nothing to compare with for item 'i05', system 'good-bot'" in done.err
     assert not (project / ".evalh").exists()
+
+
+# ---- stopping and going on -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def simulator(project: Path, port: int, profile: dict[str, Any]) -> Iterator[None]:
+    with running(profile_from(profile, folder=project, where="test"), port=port):
+        yield
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+NORTH = {"truth": ["truth.jsonl"], "judge": [{"model": "north-1", "family": "sim-north", "accuracy": 0.9}]}
+
+
+def test_a_judge_that_was_gone_is_asked_again_and_its_verdicts_are_the_answers(project: Path, evalh: Evalh) -> None:
+    """A run that stopped because nobody answered, gone on with when the provider is back: no verdict stays unscored."""
+    port = free_port()
+    text = (project / "refunds.yaml").read_text().replace('    - {model: "sim:south-1", source: judges.toml}\n', "")
+    (project / "refunds.yaml").write_text(text.replace("source: judges.toml", f"base_url: 'http://127.0.0.1:{port}/v1'"))
+    gone = evalh("run", "refunds.yaml", "--limit", "12")
+    assert gone.code == 4
+    with simulator(project, port, NORTH):
+        done = evalh("run", "refunds.yaml", "--limit", "12", "--json")
+    assert "went on with" in done.err
+    assert done.json["routes"] == {"judged": 12}
+    assert done.json["tiers"]["judges"]["unscored"] == 0
+
+
+def test_a_system_that_was_gone_is_asked_again(project: Path, evalh: Evalh) -> None:
+    """Items whose system did not answer before the run stopped are no failures of the system."""
+    port = free_port()
+    answers = [{"input": f"How long may I keep article {n}?", "output": f"Article {n}: 30 days."} for n in range(ITEMS)]
+    write_lines(project / "answers.jsonl", answers)
+    replace(project / "refunds.yaml", RECORDED, f"{{model: 'sim:writer-1', base_url: 'http://127.0.0.1:{port}/v1', family: sim-writer}}")
+    assert evalh("run", "refunds.yaml", "--limit", "12").code == 4
+    with simulator(project, port, {"system": [{"model": "writer-1", "family": "sim-writer", "answers": "answers.jsonl"}]}):
+        done = evalh("run", "refunds.yaml", "--limit", "12", "--json")
+    assert "went on with" in done.err
+    assert done.json["routes"] == {"judged": 12}
+    assert rows(evalh, "SELECT count(*) AS n FROM outputs WHERE error IS NULL") == [{"n": 12}]
