@@ -99,6 +99,7 @@ class Engine:
     known: Mapping[str, Mapping[str, Any]]
     spending: Spending
     in_flight: int = 32
+    fresh: bool = False  # calls are this run's own: what other runs were answered is not theirs, and stays beside it
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _slots: asyncio.Semaphore = field(init=False)
 
@@ -110,7 +111,9 @@ class Engine:
 
         `turn` tells repeats of one question apart. Raises ProviderError where all tries failed, BudgetReached.
         """
-        call_id = content_hash("call", line.identity, request.model_dump(mode="json", exclude={"about"}), turn)
+        call_id = content_hash(
+            "call", line.identity, request.model_dump(mode="json", exclude={"about"}), turn, *([self.run_id] if self.fresh else [])
+        )
         before = self.known.get(call_id)
         if before is not None:
             return Answer(_reply_of(before), call_id, before["run_id"] != self.run_id, before["cost_usd"], before["latency_ms"] or 0.0)

@@ -149,8 +149,8 @@ def close_run(prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapp
 async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: Watch | None) -> None:
     """Every item through the tiers, while the journal is folded into the store; connections are closed at the end."""
     prepared, options, store, run_id = start.prepared, start.options, start.store, outcome.run_id
-    known = {} if options.fresh else known_calls(store, [(ln.target.provider, ln.target.model) for ln in start.lines if ln.keeps_replies])
-    engine = Engine(run_id=run_id, write=journal.append, known=known, spending=outcome.spending, in_flight=prepared.config.in_flight)
+    known = known_calls(store, [(line.target.provider, line.target.model) for line in start.lines if line.keeps_replies])
+    engine = Engine(run_id, journal.append, known, outcome.spending, in_flight=prepared.config.in_flight, fresh=options.fresh)
     sources = {side.role: _source(side, prepared, engine, start.systems) for side in _sides(prepared)}
     stored = outputs_of(store, run_id) if outcome.resumed else {}
     road = Road(

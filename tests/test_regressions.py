@@ -207,3 +207,23 @@ def test_a_system_that_was_gone_is_asked_again(project: Path, evalh: Evalh) -> N
     assert "went on with" in done.err
     assert done.json["routes"] == {"judged": 12}
     assert rows(evalh, "SELECT count(*) AS n FROM outputs WHERE error IS NULL") == [{"n": 12}]
+
+
+def test_fresh_calls_are_in_the_ledger_beside_the_old_ones(project: Path, evalh: Evalh) -> None:
+    """What --fresh paid for is stored and counted; its verdicts point to their own replies."""
+    evalh("run", "refunds.yaml")
+    fresh = evalh("run", "refunds.yaml", "--fresh", "--json").json
+    assert fresh["cost_usd"] > 0
+    calls = f"SELECT count(*) AS n FROM verdicts v JOIN provider_calls c USING (call_id, run_id) WHERE run_id = '{fresh['run']}'"
+    assert rows(evalh, calls) == [{"n": 2 * ITEMS}]
+
+
+def test_a_stopped_fresh_run_asks_only_for_the_rest(project: Path, evalh: Evalh) -> None:
+    """--fresh asks again what earlier runs know, not what it was itself answered before it stopped."""
+    full = evalh("run", "refunds.yaml", "--json").json["cost_usd"]
+    stopped = evalh("run", "refunds.yaml", "--fresh", "--budget", str(full / 2), "--json")
+    assert stopped.code == 4
+    done = evalh("run", "refunds.yaml", "--fresh", "--budget", str(2 * full), "--json")
+    assert done.json["run"] == stopped.json["run"]
+    assert done.json["cost_usd"] == pytest.approx(full)
+    assert rows(evalh, "SELECT count(*) AS n FROM provider_calls") == [{"n": 4 * ITEMS}]
