@@ -26,7 +26,7 @@ from evalh.records import CheckResult, Item, Output
 from evalh.rows import check_row, frozen_rows, label_row, now
 from evalh.sampling import Unit, draw
 from evalh.store.journal import Journal
-from evalh.store.runs import checks_of, known_calls, outputs_of, unfinished_run
+from evalh.store.runs import checks_of, known_calls, outputs_of, paid_for, unfinished_run
 from evalh.store.store import Store
 from evalh.suites.model import Command, Function, Model
 from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
@@ -94,7 +94,8 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
     start = _start(prepared, store, options)
     store.fold_journals()
     run_id, resumed = open_run(prepared, store, options)
-    outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(options.budget_usd))
+    before = paid_for(store, run_id) if resumed else 0.0  # the budget is the run's, however often it is stopped
+    outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(options.budget_usd, before))
     with Journal(store, run_id, alone=True) as journal:
         if resumed:
             _event(journal, run_id, "running", "resumed")

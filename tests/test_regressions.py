@@ -227,3 +227,12 @@ def test_a_stopped_fresh_run_asks_only_for_the_rest(project: Path, evalh: Evalh)
     assert done.json["run"] == stopped.json["run"]
     assert done.json["cost_usd"] == pytest.approx(full)
     assert rows(evalh, "SELECT count(*) AS n FROM provider_calls") == [{"n": 4 * ITEMS}]
+
+
+def test_a_budget_is_that_of_the_run_however_often_it_is_stopped(project: Path, evalh: Evalh) -> None:
+    """The same command with the same budget does not spend it a second time."""
+    full = evalh("run", "refunds.yaml", "--json", "--store", "other.duckdb").json["cost_usd"]
+    for _ in range(3):
+        done = evalh("run", "refunds.yaml", "--json", "--budget", str(full / 2))
+        assert done.code == 4
+        assert done.json["cost_usd"] <= full / 2
