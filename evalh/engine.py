@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -101,10 +102,13 @@ class Engine:
     in_flight: int = 32
     fresh: bool = False  # calls are this run's own: what other runs were answered is not theirs, and stays beside it
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    provider_limits: Mapping[str, int] = field(default_factory=dict)  # provider → its calls at one time
     _slots: asyncio.Semaphore = field(init=False)
+    _provider_slots: dict[str, asyncio.Semaphore] = field(init=False)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.in_flight)
+        self._provider_slots = {name: asyncio.Semaphore(limit) for name, limit in self.provider_limits.items()}
 
     async def call(self, line: Line, request: Request, *, purpose: str, item_id: str, turn: tuple[int, ...] = ()) -> Answer:
         """The answer to a request: from the ledger where it was answered before, else from the provider.
@@ -120,7 +124,7 @@ class Engine:
         estimate = _cost(line.price, sum(len(m.content) for m in request.messages) // 4, line.target.max_tokens) or 0.0
         await self.spending.reserve(estimate)
         try:
-            async with self._slots:
+            async with self._provider_slots.get(line.target.provider, nullcontext()), self._slots:
                 reply, requests, latency = await self._ask(line, request)
         except BaseException:
             self.spending.settle(estimate, None, 0)

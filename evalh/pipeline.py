@@ -151,7 +151,11 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
     """Every item through the tiers, while the journal is folded into the store; connections are closed at the end."""
     prepared, options, store, run_id = start.prepared, start.options, start.store, outcome.run_id
     known = known_calls(store, [(line.target.provider, line.target.model) for line in start.lines if line.keeps_replies])
-    engine = Engine(run_id, journal.append, known, outcome.spending, in_flight=prepared.config.in_flight, fresh=options.fresh)
+    config = prepared.config
+    limits = {name: provider.in_flight for name, provider in config.providers.items() if provider.in_flight is not None}
+    engine = Engine(
+        run_id, journal.append, known, outcome.spending, in_flight=config.in_flight, fresh=options.fresh, provider_limits=limits
+    )
     sources = {side.role: _source(side, prepared, engine, start.systems) for side in _sides(prepared)}
     stored = outputs_of(store, run_id) if outcome.resumed else {}
     road = Road(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,15 @@ def test_a_budget_is_that_of_the_run_however_often_it_is_stopped(project: Path, 
         done = evalh("run", "refunds.yaml", "--json", "--budget", str(full / 2))
         assert done.code == 4
         assert done.json["cost_usd"] <= full / 2
+
+
+# ---- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_is_not_asked_more_at_one_time_than_its_setting_allows(project: Path, evalh: Evalh) -> None:
+    """`[providers.sim] in_flight = 1`: no call begins before the one before it has ended."""
+    replace(project / "judges.toml", 'model = "north-1"', 'model = "north-1"\nlatency_ms = 60')
+    (project / "evalh.toml").write_text("[providers.sim]\nin_flight = 1\n")
+    assert evalh("run", "refunds.yaml", "--limit", "6").code == 0
+    calls = rows(evalh, 'SELECT epoch_ms("at") AS ended, latency_ms FROM provider_calls ORDER BY "at"')
+    assert all(after["ended"] - after["latency_ms"] > before["ended"] - 20 for before, after in pairwise(calls))
