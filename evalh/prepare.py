@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from evalh.judging.panel import Seat
 from evalh.judging.presentation import Blinding, prompt_hash
 from evalh.judging.rubric import Rubric
 from evalh.providers.base import Target
+from evalh.providers.endpoint import ANTHROPIC, OPENAI
 from evalh.providers.prices import price_of
 from evalh.providers.registry import provider_for
+from evalh.providers.sim import URL_ENV
 from evalh.records import Item, Label, Output
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
@@ -178,7 +181,12 @@ def open_line(target: Target, config: Config, family: str | None = None) -> Line
 def identity(target: Target) -> str:
     """The hash of a target and of the file it reads: another profile or another recording is another judge."""
     source = file_hash(Path(target.source).read_bytes()) if target.source else None
-    return content_hash(target.model_dump(mode="json", exclude={"source", "timeout_s"}), source)
+    url_env = _URL_ENV.get(target.provider)
+    elsewhere = os.environ.get(url_env) if url_env and target.base_url is None else None
+    return content_hash(target.model_dump(mode="json", exclude={"source", "timeout_s"}), source, *([elsewhere] if elsewhere else []))
+
+
+_URL_ENV = {"openai": OPENAI.url_env, "anthropic": ANTHROPIC.url_env, "sim": URL_ENV}  # where a provider is asked without a base_url
 
 
 def _side_identity(side: SystemSide, resolve: Resolver) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -249,3 +250,30 @@ def test_a_provider_is_not_asked_more_at_one_time_than_its_setting_allows(projec
     assert evalh("run", "refunds.yaml", "--limit", "6").code == 0
     calls = rows(evalh, 'SELECT epoch_ms("at") AS ended, latency_ms FROM provider_calls ORDER BY "at"')
     assert all(after["ended"] - after["latency_ms"] > before["ended"] - 20 for before, after in pairwise(calls))
+
+
+def test_items_that_ask_a_model_the_same_share_one_call(project: Path, evalh: Evalh) -> None:
+    """Two items with one input: asked and paid for once, so that the ledger holds all that was spent."""
+    items = [json.loads(line) for line in (project / "golden/refunds/items.jsonl").read_text().splitlines()]
+    write_lines(project / "golden/refunds/items.jsonl", [{**item, "input": "How long may I keep it?"} for item in items])
+    write_lines(project / "answers.jsonl", [{"input": "How long may I keep it?", "output": "30 days."}])
+    port = free_port()
+    replace(project / "refunds.yaml", RECORDED, f"{{model: 'sim:writer-1', base_url: 'http://127.0.0.1:{port}/v1', family: sim-writer}}")
+    with simulator(project, port, {"system": [{"model": "writer-1", "family": "sim-writer", "answers": "answers.jsonl"}]}):
+        assert evalh("run", "refunds.yaml").code == 0
+        asked = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/stats"))["requests"]
+    assert asked == 1
+    assert rows(evalh, "SELECT count(*) AS n FROM outputs WHERE error IS NULL") == [{"n": ITEMS}]
+
+
+def test_another_server_in_the_environment_is_another_answer(project: Path, evalh: Evalh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EVALH_SIM_URL, OPENAI_BASE_URL and the like decide who answers: what one server said is not taken for another's."""
+    text = (project / "refunds.yaml").read_text().replace('    - {model: "sim:south-1", source: judges.toml}\n', "")
+    (project / "refunds.yaml").write_text(text.replace(", source: judges.toml", ""))
+    asked = []
+    for _ in range(2):
+        port = free_port()
+        monkeypatch.setenv("EVALH_SIM_URL", f"http://127.0.0.1:{port}")
+        with simulator(project, port, NORTH):
+            asked.append(evalh("run", "refunds.yaml", "--json").json["tiers"]["judges"]["asked"])
+    assert asked == [ITEMS, ITEMS]
