@@ -103,6 +103,7 @@ class Engine:
     fresh: bool = False  # calls are this run's own: what other runs were answered is not theirs, and stays beside it
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     provider_limits: Mapping[str, int] = field(default_factory=dict)  # provider → its calls at one time
+    _same: dict[str, tuple[asyncio.Lock, list[Answer]]] = field(default_factory=dict)  # of systems: two items may ask the same
     _slots: asyncio.Semaphore = field(init=False)
     _provider_slots: dict[str, asyncio.Semaphore] = field(init=False)
 
@@ -121,6 +122,16 @@ class Engine:
         before = self.known.get(call_id)
         if before is not None:
             return Answer(_reply_of(before), call_id, before["run_id"] != self.run_id, before["cost_usd"], before["latency_ms"] or 0.0)
+        if purpose != "system":  # what judges are asked names its item: no two are the same
+            return await self._paid(line, request, call_id, purpose, item_id)
+        lock, answers = self._same.setdefault(call_id, (asyncio.Lock(), []))
+        async with lock:
+            if not answers:
+                answers.append(await self._paid(line, request, call_id, purpose, item_id))
+        return answers[0]
+
+    async def _paid(self, line: Line, request: Request, call_id: str, purpose: str, item_id: str) -> Answer:
+        """A call that is sent, within the budget, and written down."""
         estimate = _cost(line.price, sum(len(m.content) for m in request.messages) // 4, line.target.max_tokens) or 0.0
         await self.spending.reserve(estimate)
         try:
