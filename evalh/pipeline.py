@@ -30,6 +30,7 @@ from evalh.store.runs import checks_of, known_calls, outputs_of, paid_for, unfin
 from evalh.store.store import Store
 from evalh.suites.model import Command, Function, Model
 from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
+from evalh.threads import run_to_end
 from evalh.tiers import Road, Settled, line_key, travel, with_check_score
 
 FOLD_EVERY_S = 1.0
@@ -103,7 +104,7 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
             _write_run(journal, prepared, run_id, options)
             journal.fold()  # from here on the same command finds this run
         try:
-            asyncio.run(_run_all(start, journal, outcome, watch))
+            run_to_end(lambda: _run_all(start, journal, outcome, watch))
         except KeyboardInterrupt:
             outcome.status = "interrupted"
         except BudgetReached:

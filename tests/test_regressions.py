@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +20,13 @@ from typing import Any
 import pytest
 
 from evalh.config import load_config
+from evalh.pipeline import RunOptions, run
 from evalh.prepare import prepare
 from evalh.sim.profile import profile_from
 from evalh.sim.server import running
+from evalh.store.store import Store
 from evalh.suites.load import load_suites
-from tests.conftest import ITEMS, Done, replace, write_lines
+from tests.conftest import ITEMS, Done, replace, started, write_lines
 
 Evalh = Callable[..., Done]
 RECORDED = "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}"
@@ -277,3 +282,77 @@ def test_another_server_in_the_environment_is_another_answer(project: Path, eval
         with simulator(project, port, NORTH):
             asked.append(evalh("run", "refunds.yaml", "--json").json["tiers"]["judges"]["asked"])
     assert asked == [ITEMS, ITEMS]
+
+
+# ---- functions that hang, end the program, or skip -------------------------------------------------------------------
+
+
+def test_a_function_that_hangs_does_not_hold_up_ctrl_c(project: Path, evalh: Evalh) -> None:
+    """Ctrl-C ends the program within seconds, though threads of the system under test never end; the run goes on later."""
+    bots = project / "bots.py"
+    bots.write_text("import time\n\ndef answer(text):\n    open('begun', 'a').close()\n    time.sleep(1000)\n")
+    replace(project / "refunds.yaml", RECORDED, "{function: 'bots:answer', name: bot, family: sim-writer}")
+    with started(["run", "refunds.yaml"], project, PYTHONPATH=str(Path(__file__).parent.parent)) as process:
+        while not (project / "begun").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    assert rows(evalh, 'SELECT event FROM run_events ORDER BY "at" DESC LIMIT 1') == [{"event": "interrupted"}]
+
+
+@pytest.mark.parametrize("define", ["def", "async def"])
+def test_a_function_that_ends_the_program_has_no_output(define: str, project: Path, evalh: Evalh) -> None:
+    """`sys.exit()` in the system under test is its failure on an item, not the end of the run with exit 0."""
+    (project / "bots.py").write_text(f"import sys\n\n{define} answer(text):\n    sys.exit()\n")
+    replace(project / "refunds.yaml", RECORDED, "{function: 'bots:answer', name: bot, family: sim-writer}")
+    done = evalh("run", "refunds.yaml", "--json", "--limit", "3")
+    assert done.code == 0, done.err
+    assert done.json["routes"] == {"no_output": 3}
+    assert "SystemExit" in rows(evalh, "SELECT error FROM outputs LIMIT 1")[0]["error"]
+
+
+TESTED = """
+import functools, sys
+import evalh, pytest
+
+def answer(text, days):
+    return f"{days} days"
+
+suite = evalh.Suite(name="py", golden="golden/refunds", system=evalh.Function(functools.partial(answer, days=30), family="sim-writer"))
+
+@suite.test
+def test_one(output):
+    OUTCOME
+"""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("pytest.fail('bad')", "fail"), ("sys.exit('bye')", "error"), ("output.nothing", "error"), ("pytest.skip('no')", None)],
+)
+def test_whatever_a_test_raises_is_a_row(outcome: str, status: str | None, project: Path, evalh: Evalh) -> None:
+    """pytest.fail is a fail, pytest.skip says nothing, and what would end the program is an error."""
+    (project / "suite.py").write_text(TESTED.replace("OUTCOME", outcome))
+    done = evalh("run", "suite.py", "--json", "--limit", "2")
+    assert done.code == 0, done.err
+    found = rows(evalh, "SELECT DISTINCT status FROM check_results")
+    assert found == ([{"status": status}] if status else [])
+    assert done.json["routes"] == {"checked" if status == "fail" else "unscored": 2}
+
+
+def test_an_async_test_is_refused(project: Path, evalh: Evalh) -> None:
+    """It would never be awaited, and so always pass."""
+    (project / "suite.py").write_text(TESTED.replace("def test_one", "async def test_one").replace("OUTCOME", "assert False"))
+    done = evalh("run", "suite.py")
+    assert done.code == 2
+    assert "test test_one is async" in done.err
+
+
+def test_a_run_starts_where_a_loop_runs_already(project: Path) -> None:
+    """In a notebook, or under a pytest plugin that keeps its loop running."""
+    prepared = prepare(load_suites([project / "refunds.yaml"])[0], load_config(), limit=2)
+
+    async def inside() -> str:
+        return run(prepared, Store(project / "store.duckdb"), RunOptions()).status
+
+    assert asyncio.run(inside()) == "finished"
