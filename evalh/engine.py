@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -103,30 +104,42 @@ class Engine:
     known: Mapping[str, Mapping[str, Any]]
     spending: Spending
     in_flight: int = 32
-    limits: Mapping[str, int] = field(default_factory=dict)
-    salt: str | None = None
+    fresh: bool = False  # calls are this run's own: what other runs were answered is not theirs, and stays beside it
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _shared: asyncio.Semaphore = field(init=False)
-    _own: Mapping[str, asyncio.Semaphore] = field(init=False)
+    provider_limits: Mapping[str, int] = field(default_factory=dict)  # provider → its calls at one time
+    _same: dict[str, tuple[asyncio.Lock, list[Answer]]] = field(default_factory=dict)  # of systems: two items may ask the same
+    _slots: asyncio.Semaphore = field(init=False)
+    _provider_slots: dict[str, asyncio.Semaphore] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._shared = asyncio.Semaphore(self.in_flight)
-        self._own = {provider: asyncio.Semaphore(limit) for provider, limit in self.limits.items()}
+        self._slots = asyncio.Semaphore(self.in_flight)
+        self._provider_slots = {name: asyncio.Semaphore(limit) for name, limit in self.provider_limits.items()}
 
     async def call(self, line: Line, request: Request, *, purpose: str, item_id: str, turn: tuple[int, ...] = ()) -> Answer:
         """The answer to a request: from the ledger where it was answered before, else from the provider.
 
         `turn` tells repeats of one question apart. Raises ProviderError where all tries failed, BudgetReached.
         """
-        own = [] if self.salt is None else [self.salt]
-        call_id = content_hash("call", line.identity, request.model_dump(mode="json", exclude={"about"}), turn, *own)
+        call_id = content_hash(
+            "call", line.identity, request.model_dump(mode="json", exclude={"about"}), turn, *([self.run_id] if self.fresh else [])
+        )
         before = self.known.get(call_id)
         if before is not None:
             return Answer(_reply_of(before), call_id, before["run_id"] != self.run_id, before["cost_usd"], before["latency_ms"] or 0.0)
+        if purpose != "system":  # what judges are asked names its item: no two are the same
+            return await self._paid(line, request, call_id, purpose, item_id)
+        lock, answers = self._same.setdefault(call_id, (asyncio.Lock(), []))
+        async with lock:
+            if not answers:
+                answers.append(await self._paid(line, request, call_id, purpose, item_id))
+        return answers[0]
+
+    async def _paid(self, line: Line, request: Request, call_id: str, purpose: str, item_id: str) -> Answer:
+        """A call that is sent, within the budget, and written down."""
         estimate = _cost(line.price, sum(len(m.content) for m in request.messages) // 4, line.target.max_tokens) or 0.0
         await self.spending.reserve(estimate)
         try:
-            async with self._own.get(line.target.provider, self._shared):
+            async with self._provider_slots.get(line.target.provider, nullcontext()), self._slots:
                 reply, requests, latency = await self._ask(line, request)
         except BaseException:
             self.spending.settle(estimate, None, 0)

@@ -26,10 +26,11 @@ from evalh.records import CheckResult, Item, Output
 from evalh.rows import check_row, frozen_rows, label_row, now
 from evalh.sampling import Unit, draw
 from evalh.store.journal import Journal
-from evalh.store.runs import checks_of, known_calls, outputs_of, unfinished_run
+from evalh.store.runs import checks_of, known_calls, outputs_of, paid_for, unfinished_run
 from evalh.store.store import Store
 from evalh.suites.model import Command, Function, Model
 from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
+from evalh.threads import run_to_end
 from evalh.tiers import Road, Settled, line_key, travel, with_check_score
 
 FOLD_EVERY_S = 1.0
@@ -94,7 +95,8 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
     start = _start(prepared, store, options)
     store.fold_journals()
     run_id, resumed = open_run(prepared, store, options)
-    outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(options.budget_usd))
+    before = paid_for(store, run_id) if resumed else 0.0  # the budget is the run's, however often it is stopped
+    outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(options.budget_usd, before))
     with Journal(store, run_id, alone=True) as journal:
         if resumed:
             _event(journal, run_id, "running", "resumed")
@@ -102,7 +104,7 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
             _write_run(journal, prepared, run_id, options)
             journal.fold()  # from here on the same command finds this run
         try:
-            asyncio.run(_run_all(start, journal, outcome, watch))
+            run_to_end(lambda: _run_all(start, journal, outcome, watch))
         except KeyboardInterrupt:
             outcome.status = "interrupted"
         except BudgetReached:
@@ -149,15 +151,11 @@ def close_run(prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapp
 async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: Watch | None) -> None:
     """Every item through the tiers, while the journal is folded into the store; connections are closed at the end."""
     prepared, options, store, run_id = start.prepared, start.options, start.store, outcome.run_id
+    known = known_calls(store, [(line.target.provider, line.target.model) for line in start.lines if line.keeps_replies])
     config = prepared.config
+    limits = {name: provider.in_flight for name, provider in config.providers.items() if provider.in_flight is not None}
     engine = Engine(
-        run_id=run_id,
-        write=journal.append,
-        known=known_calls(store, [(ln.target.provider, ln.target.model) for ln in start.lines if ln.keeps_replies]),
-        spending=outcome.spending,
-        in_flight=config.in_flight,
-        limits={name: provider.in_flight for name, provider in config.providers.items() if provider.in_flight is not None},
-        salt=run_id if options.fresh else None,
+        run_id, journal.append, known, outcome.spending, in_flight=config.in_flight, fresh=options.fresh, provider_limits=limits
     )
     sources = {side.role: _source(side, prepared, engine, start.systems) for side in _sides(prepared)}
     stored = outputs_of(store, run_id) if outcome.resumed else {}

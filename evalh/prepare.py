@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from evalh.judging.panel import Seat
 from evalh.judging.presentation import Blinding, prompt_hash
 from evalh.judging.rubric import Rubric
 from evalh.providers.base import Target
+from evalh.providers.endpoint import ANTHROPIC, OPENAI
 from evalh.providers.prices import price_of
 from evalh.providers.registry import provider_for
+from evalh.providers.sim import URL_ENV
 from evalh.records import Item, Label, Output
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
@@ -178,7 +181,35 @@ def open_line(target: Target, config: Config, family: str | None = None) -> Line
 def identity(target: Target) -> str:
     """The hash of a target and of the file it reads: another profile or another recording is another judge."""
     source = file_hash(Path(target.source).read_bytes()) if target.source else None
-    return content_hash(target.model_dump(mode="json", exclude={"source", "timeout_s"}), source)
+    url_env = _URL_ENV.get(target.provider)
+    elsewhere = os.environ.get(url_env) if url_env and target.base_url is None else None
+    return content_hash(target.model_dump(mode="json", exclude={"source", "timeout_s"}), source, *([elsewhere] if elsewhere else []))
+
+
+_URL_ENV = {"openai": OPENAI.url_env, "anthropic": ANTHROPIC.url_env, "sim": URL_ENV}  # where a provider is asked without a base_url
+
+
+def _side_identity(side: SystemSide, resolve: Resolver) -> list[str]:
+    """What answers for a side: the recorded file, the function's code, the model's settings, the files of a command."""
+    found = [identity(side.target)] if side.target is not None else []
+    if side.recorded is not None:
+        found.append(file_hash(side.recorded.path.read_bytes()))
+    if side.function is not None:
+        found.append(_code_identity(side.function))
+    if isinstance(side.spec, Command):
+        root = project_root(resolve.base)
+        files = [resolve.base / part for part in argv_of(side.spec)]
+        found += [file_hash(p.read_bytes()) for p in files if p.is_file() and p.resolve().is_relative_to(root)]
+    return found
+
+
+def _code_identity(function: Callable[..., Any]) -> str:
+    """The hash of a function and of the file that it is written in: its helpers stand there too."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(getattr(function, "func", function)))
+    except TypeError:
+        file = None
+    return content_hash(_callable_name(function), file_hash(Path(file).read_bytes()) if file and Path(file).is_file() else None)
 
 
 def _side_identity(side: SystemSide, resolve: Resolver) -> list[str]:

@@ -21,6 +21,7 @@ from evalh.interchange.jsonl import read_outputs
 from evalh.providers.base import Reply, Request
 from evalh.records import Item, Message, Output, ToolCall
 from evalh.suites.model import Command, Endpoint, Function, Model, Recorded, System
+from evalh.threads import in_thread
 
 Ask = Callable[[Request, str], Awaitable[tuple[Reply, float | None, float]]]  # request, item_id → reply, cost in USD, latency in ms
 
@@ -83,12 +84,11 @@ class FunctionSource:
         start = time.perf_counter()
         given = item if self.wants_item else item.input
         try:
-            if inspect.iscoroutinefunction(self.function):
-                value = await self.function(given)
-            else:
-                value = await asyncio.to_thread(self.function, given)
+            value = self.function(given) if inspect.iscoroutinefunction(self.function) else await in_thread(self.function, given)
+            if inspect.isawaitable(value):
+                value = await value
             output = as_output(value, item, self.name)
-        except Exception as error:  # the system under test failed: that is a result
+        except (Exception, SystemExit) as error:  # the system under test failed: that is a result
             output = Output(item_id=item.item_id, system=self.name, error=f"{type(error).__name__}: {error}"[:500])
         return [_stamped(output, self.spec, (time.perf_counter() - start) * 1000)]
 

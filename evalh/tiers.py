@@ -21,6 +21,7 @@ from evalh.records import CheckResult, Item, Output, Verdict
 from evalh.rows import check_row, output_row, verdict_row
 from evalh.suites.model import SuiteTest
 from evalh.systems import pairs_of
+from evalh.threads import in_thread
 
 
 class Settled(NamedTuple):
@@ -76,6 +77,7 @@ class Road:
     answer_against: Callable[[Item], Any] | None
     rejudging: bool  # `stored_outputs` are those of another run, and nothing is generated
     run_tests: bool  # run the suite's test functions here; pytest runs them itself
+    testing: asyncio.Lock = field(default_factory=asyncio.Lock)  # test functions run one at a time
     failures: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # rows of what failed to answer: see `write`
 
     @property
@@ -124,19 +126,19 @@ async def _settle(road: Road, item: Item, unit: tuple[Output, ...]) -> Settled:
     blocked = [_blocking_failure(rows) for rows in results]
     if any(b is not None and b.status == "error" for b in blocked):
         error = next(b for b in blocked if b is not None and b.status == "error")
-        return _ended(item, output, against, "unscored", None, f"check {error.check}: {error.reason}", checks)
+        return await _finished(road, _ended(item, output, against, "unscored", None, f"check {error.check}: {error.reason}", checks))
     if any(blocked):
         score, why = _blocked_score(blocked)
         settled = _ended(item, output, against, "blocked", score, why, checks)
         saved, usd = _saved(road, item, unit)
-        return _finished(road, settled._replace(skipped_calls=saved, skipped_usd=usd))
+        return await _finished(road, settled._replace(skipped_calls=saved, skipped_usd=usd))
     if road.prepared.rubric is None:
-        return _finished(road, _ended(item, output, None, "checked", None, None, checks))
+        return await _finished(road, _ended(item, output, None, "checked", None, None, checks))
     try:
         calls = _calls(road, item, unit)
     except EvalhError as error:  # an output that cannot be blinded is not shown to anybody
-        return _finished(road, _ended(item, output, against, "unscored", None, str(error), checks))
-    return _finished(road, await _judge(road, item, unit, checks, calls))
+        return await _finished(road, _ended(item, output, against, "unscored", None, str(error), checks))
+    return await _finished(road, await _judge(road, item, unit, checks, calls))
 
 
 async def _check(road: Road, item: Item, output: Output) -> list[CheckResult]:
@@ -146,23 +148,39 @@ async def _check(road: Road, item: Item, output: Output) -> list[CheckResult]:
     by_name = {r.check: r for r in stored or ()}
     if stored and by_name.keys() >= set(wanted):
         return [by_name[name] for name in wanted]
-    results = await asyncio.to_thread(apply_checks, road.prepared.checks, Subject(item, output))
+    results = await in_thread(apply_checks, road.prepared.checks, Subject(item, output))
     if road.run_tests:
-        results += [run_test(t, GradedOutput(item, output, results)) for t in road.prepared.suite.tests if t.blocking]
+        results += await _tested(road, GradedOutput(item, output, list(results)), blocking=True)
     for result in results:
         road.engine.write("check_results", check_row(road.run_id, output, result))
     return results
 
 
-def run_test(test: SuiteTest, graded: GradedOutput) -> CheckResult:
-    """A test function as a check: a failed assert is a fail, anything else it raises is an error."""
+async def _tested(road: Road, graded: GradedOutput, *, blocking: bool) -> list[CheckResult]:
+    """The results of the suite's test functions. They run beside the loop, so that a slow one holds up nothing else, and one
+    at a time: they were written for pytest, which never runs two at once.
+    """
+    async with road.testing:
+        found = [await in_thread(run_test, t, graded) for t in road.prepared.suite.tests if t.blocking == blocking]
+    return [result for result in found if result is not None]
+
+
+def run_test(test: SuiteTest, graded: GradedOutput) -> CheckResult | None:
+    """A test function as a check: a failed assert (or `pytest.fail`) is a fail, anything else it raises is an error.
+
+    None where the test skips the output (`pytest.skip`): as under pytest, it says nothing then.
+    """
     status, reason = "pass", ""
     try:
         test.function(graded)
     except AssertionError as error:
         status, reason = "fail", " ".join(str(error).split())[:500] or "an assert does not hold"
-    except Exception as error:
-        status, reason = "error", f"{type(error).__name__}: {error}"[:500]
+    except BaseException as error:  # the outcomes of pytest are no Exceptions, nor is SystemExit
+        outcome = type(error).__name__ if any(c.__name__ == "OutcomeException" for c in type(error).__mro__) else ""
+        if outcome in ("Skipped", "XFailed"):
+            return None
+        status = "fail" if outcome == "Failed" else "error"
+        reason = (str(error) if outcome else f"{type(error).__name__}: {error}")[:500]
     return test_result(test, status, reason)
 
 
@@ -368,12 +386,11 @@ def _ended(
     return Settled(item, output, against, route, score, why, checks, verdicts, None, 0, None, 0, 0.0)
 
 
-def _finished(road: Road, settled: Settled) -> Settled:
+async def _finished(road: Road, settled: Settled) -> Settled:
     """After the judges: the suite's other tests; then, where there is no panel, the score of the checks."""
-    if road.run_tests:
-        for test in road.prepared.suite.tests:
-            if not test.blocking:
-                result = run_test(test, settled.graded())
-                road.engine.write("check_results", check_row(road.run_id, settled.output, result))
-                settled = settled._replace(checks=(*settled.checks, result))
+    if road.run_tests and any(not t.blocking for t in road.prepared.suite.tests):
+        results = await _tested(road, settled.graded(), blocking=False)
+        for result in results:
+            road.engine.write("check_results", check_row(road.run_id, settled.output, result))
+        settled = settled._replace(checks=(*settled.checks, *results))
     return settled if road.prepared.rubric is not None else with_check_score(settled)

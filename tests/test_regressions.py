@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evalh.config import load_config
+from evalh.pipeline import RunOptions, run
 from evalh.prepare import prepare
 from evalh.sim.profile import profile_from
 from evalh.sim.server import running
+from evalh.store.store import Store
 from evalh.suites.load import load_suites
-from tests.conftest import ITEMS, Done, replace, write_lines
+from tests.conftest import ITEMS, Done, replace, started, write_lines
 
 Evalh = Callable[..., Done]
 RECORDED = "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}"
@@ -207,3 +214,145 @@ def test_a_system_that_was_gone_is_asked_again(project: Path, evalh: Evalh) -> N
     assert "went on with" in done.err
     assert done.json["routes"] == {"judged": 12}
     assert rows(evalh, "SELECT count(*) AS n FROM outputs WHERE error IS NULL") == [{"n": 12}]
+
+
+def test_fresh_calls_are_in_the_ledger_beside_the_old_ones(project: Path, evalh: Evalh) -> None:
+    """What --fresh paid for is stored and counted; its verdicts point to their own replies."""
+    evalh("run", "refunds.yaml")
+    fresh = evalh("run", "refunds.yaml", "--fresh", "--json").json
+    assert fresh["cost_usd"] > 0
+    calls = f"SELECT count(*) AS n FROM verdicts v JOIN provider_calls c USING (call_id, run_id) WHERE run_id = '{fresh['run']}'"
+    assert rows(evalh, calls) == [{"n": 2 * ITEMS}]
+
+
+def test_a_stopped_fresh_run_asks_only_for_the_rest(project: Path, evalh: Evalh) -> None:
+    """--fresh asks again what earlier runs know, not what it was itself answered before it stopped."""
+    full = evalh("run", "refunds.yaml", "--json").json["cost_usd"]
+    stopped = evalh("run", "refunds.yaml", "--fresh", "--budget", str(full / 2), "--json")
+    assert stopped.code == 4
+    done = evalh("run", "refunds.yaml", "--fresh", "--budget", str(2 * full), "--json")
+    assert done.json["run"] == stopped.json["run"]
+    assert done.json["cost_usd"] == pytest.approx(full)
+    assert rows(evalh, "SELECT count(*) AS n FROM provider_calls") == [{"n": 4 * ITEMS}]
+
+
+def test_a_budget_is_that_of_the_run_however_often_it_is_stopped(project: Path, evalh: Evalh) -> None:
+    """The same command with the same budget does not spend it a second time."""
+    full = evalh("run", "refunds.yaml", "--json", "--store", "other.duckdb").json["cost_usd"]
+    for _ in range(3):
+        done = evalh("run", "refunds.yaml", "--json", "--budget", str(full / 2))
+        assert done.code == 4
+        assert done.json["cost_usd"] <= full / 2
+
+
+# ---- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_is_not_asked_more_at_one_time_than_its_setting_allows(project: Path, evalh: Evalh) -> None:
+    """`[providers.sim] in_flight = 1`: no call begins before the one before it has ended."""
+    replace(project / "judges.toml", 'model = "north-1"', 'model = "north-1"\nlatency_ms = 60')
+    (project / "evalh.toml").write_text("[providers.sim]\nin_flight = 1\n")
+    assert evalh("run", "refunds.yaml", "--limit", "6").code == 0
+    calls = rows(evalh, 'SELECT epoch_ms("at") AS ended, latency_ms FROM provider_calls ORDER BY "at"')
+    assert all(after["ended"] - after["latency_ms"] > before["ended"] - 20 for before, after in pairwise(calls))
+
+
+def test_items_that_ask_a_model_the_same_share_one_call(project: Path, evalh: Evalh) -> None:
+    """Two items with one input: asked and paid for once, so that the ledger holds all that was spent."""
+    items = [json.loads(line) for line in (project / "golden/refunds/items.jsonl").read_text().splitlines()]
+    write_lines(project / "golden/refunds/items.jsonl", [{**item, "input": "How long may I keep it?"} for item in items])
+    write_lines(project / "answers.jsonl", [{"input": "How long may I keep it?", "output": "30 days."}])
+    port = free_port()
+    replace(project / "refunds.yaml", RECORDED, f"{{model: 'sim:writer-1', base_url: 'http://127.0.0.1:{port}/v1', family: sim-writer}}")
+    with simulator(project, port, {"system": [{"model": "writer-1", "family": "sim-writer", "answers": "answers.jsonl"}]}):
+        assert evalh("run", "refunds.yaml").code == 0
+        asked = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/stats"))["requests"]
+    assert asked == 1
+    assert rows(evalh, "SELECT count(*) AS n FROM outputs WHERE error IS NULL") == [{"n": ITEMS}]
+
+
+def test_another_server_in_the_environment_is_another_answer(project: Path, evalh: Evalh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EVALH_SIM_URL, OPENAI_BASE_URL and the like decide who answers: what one server said is not taken for another's."""
+    text = (project / "refunds.yaml").read_text().replace('    - {model: "sim:south-1", source: judges.toml}\n', "")
+    (project / "refunds.yaml").write_text(text.replace(", source: judges.toml", ""))
+    asked = []
+    for _ in range(2):
+        port = free_port()
+        monkeypatch.setenv("EVALH_SIM_URL", f"http://127.0.0.1:{port}")
+        with simulator(project, port, NORTH):
+            asked.append(evalh("run", "refunds.yaml", "--json").json["tiers"]["judges"]["asked"])
+    assert asked == [ITEMS, ITEMS]
+
+
+# ---- functions that hang, end the program, or skip -------------------------------------------------------------------
+
+
+def test_a_function_that_hangs_does_not_hold_up_ctrl_c(project: Path, evalh: Evalh) -> None:
+    """Ctrl-C ends the program within seconds, though threads of the system under test never end; the run goes on later."""
+    bots = project / "bots.py"
+    bots.write_text("import time\n\ndef answer(text):\n    open('begun', 'a').close()\n    time.sleep(1000)\n")
+    replace(project / "refunds.yaml", RECORDED, "{function: 'bots:answer', name: bot, family: sim-writer}")
+    with started(["run", "refunds.yaml"], project, PYTHONPATH=str(Path(__file__).parent.parent)) as process:
+        while not (project / "begun").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    assert rows(evalh, 'SELECT event FROM run_events ORDER BY "at" DESC LIMIT 1') == [{"event": "interrupted"}]
+
+
+@pytest.mark.parametrize("define", ["def", "async def"])
+def test_a_function_that_ends_the_program_has_no_output(define: str, project: Path, evalh: Evalh) -> None:
+    """`sys.exit()` in the system under test is its failure on an item, not the end of the run with exit 0."""
+    (project / "bots.py").write_text(f"import sys\n\n{define} answer(text):\n    sys.exit()\n")
+    replace(project / "refunds.yaml", RECORDED, "{function: 'bots:answer', name: bot, family: sim-writer}")
+    done = evalh("run", "refunds.yaml", "--json", "--limit", "3")
+    assert done.code == 0, done.err
+    assert done.json["routes"] == {"no_output": 3}
+    assert "SystemExit" in rows(evalh, "SELECT error FROM outputs LIMIT 1")[0]["error"]
+
+
+TESTED = """
+import functools, sys
+import evalh, pytest
+
+def answer(text, days):
+    return f"{days} days"
+
+suite = evalh.Suite(name="py", golden="golden/refunds", system=evalh.Function(functools.partial(answer, days=30), family="sim-writer"))
+
+@suite.test
+def test_one(output):
+    OUTCOME
+"""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("pytest.fail('bad')", "fail"), ("sys.exit('bye')", "error"), ("output.nothing", "error"), ("pytest.skip('no')", None)],
+)
+def test_whatever_a_test_raises_is_a_row(outcome: str, status: str | None, project: Path, evalh: Evalh) -> None:
+    """pytest.fail is a fail, pytest.skip says nothing, and what would end the program is an error."""
+    (project / "suite.py").write_text(TESTED.replace("OUTCOME", outcome))
+    done = evalh("run", "suite.py", "--json", "--limit", "2")
+    assert done.code == 0, done.err
+    found = rows(evalh, "SELECT DISTINCT status FROM check_results")
+    assert found == ([{"status": status}] if status else [])
+    assert done.json["routes"] == {"checked" if status == "fail" else "unscored": 2}
+
+
+def test_an_async_test_is_refused(project: Path, evalh: Evalh) -> None:
+    """It would never be awaited, and so always pass."""
+    (project / "suite.py").write_text(TESTED.replace("def test_one", "async def test_one").replace("OUTCOME", "assert False"))
+    done = evalh("run", "suite.py")
+    assert done.code == 2
+    assert "test test_one is async" in done.err
+
+
+def test_a_run_starts_where_a_loop_runs_already(project: Path) -> None:
+    """In a notebook, or under a pytest plugin that keeps its loop running."""
+    prepared = prepare(load_suites([project / "refunds.yaml"])[0], load_config(), limit=2)
+
+    async def inside() -> str:
+        return run(prepared, Store(project / "store.duckdb"), RunOptions()).status
+
+    assert asyncio.run(inside()) == "finished"

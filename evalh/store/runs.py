@@ -62,6 +62,12 @@ def known_calls(store: Store, models: Iterable[tuple[str, str]]) -> dict[str, di
     return known
 
 
+def paid_for(store: Store, run_id: str) -> float:
+    """What a run has paid for calls so far, in USD."""
+    rows = store.query("SELECT coalesce(sum(cost_usd), 0.0) AS usd FROM provider_calls WHERE run_id = ?", [run_id])
+    return float(rows[0]["usd"])
+
+
 def outputs_of(store: Store, run_id: str) -> dict[str, list[Output]]:
     """The outputs of a run, by item, in the order of their systems and trials."""
     found: dict[str, list[Output]] = {}

@@ -6,6 +6,7 @@ Paths are text here; they are looked up beside the suite, then in its parent fol
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from evalh.checks.base import Check
 from evalh.checks.imports import named
 from evalh.checks.registry import check_from_spec
+from evalh.errors import InputError
 from evalh.fingerprints import content_hash, derived_seed
 from evalh.judging.rubric import Rubric
 
@@ -242,6 +244,8 @@ class Suite(BaseModel):
         """
 
         def register(fn: Callable[..., Any]) -> Callable[..., Any]:
+            if inspect.iscoroutinefunction(fn):
+                raise InputError(f"test {fn.__name__} is async", where=f"suite {self.name}", hint="a test of an output is a plain function")
             self._tests.append(SuiteTest(name=fn.__name__, function=fn, blocking=blocking))
             fn.__evalh_suite__ = self  # type: ignore[attr-defined]
             return fn
