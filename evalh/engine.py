@@ -93,11 +93,7 @@ class Spending:
 
 @dataclass
 class Engine:
-    """Asks models for one run. `known` are the answered calls of the store, by call id.
-
-    `limits` are the calls at one time of providers that have a number of their own; the others share `in_flight`. `salt` makes
-    the calls of a run its own, so that they are asked, paid and kept again: it is the run's id where it starts afresh.
-    """
+    """Asks models for one run. `known` are the answered calls of the store, by call id."""
 
     run_id: str
     write: Write

@@ -196,7 +196,7 @@ async def run_items(road: Road, items: Sequence[Item], outcome: RunOutcome, watc
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(items), max(road.engine.in_flight, *road.engine.limits.values(), 1))):
+            for _ in range(min(len(items), road.engine.in_flight)):
                 group.create_task(worker())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None

@@ -212,29 +212,6 @@ def _code_identity(function: Callable[..., Any]) -> str:
     return content_hash(_callable_name(function), file_hash(Path(file).read_bytes()) if file and Path(file).is_file() else None)
 
 
-def _side_identity(side: SystemSide, resolve: Resolver) -> list[str]:
-    """What answers for a side: the recorded file, the function's code, the model's settings, the files of a command."""
-    found = [identity(side.target)] if side.target is not None else []
-    if side.recorded is not None:
-        found.append(file_hash(side.recorded.path.read_bytes()))
-    if side.function is not None:
-        found.append(_code_identity(side.function))
-    if isinstance(side.spec, Command):
-        root = project_root(resolve.base)
-        files = [resolve.base / part for part in argv_of(side.spec)]
-        found += [file_hash(p.read_bytes()) for p in files if p.is_file() and p.resolve().is_relative_to(root)]
-    return found
-
-
-def _code_identity(function: Callable[..., Any]) -> str:
-    """The hash of a function and of the file that it is written in: its helpers stand there too."""
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(getattr(function, "func", function)))
-    except TypeError:
-        file = None
-    return content_hash(_callable_name(function), file_hash(Path(file).read_bytes()) if file and Path(file).is_file() else None)
-
-
 def _selected(suite: Suite, golden: GoldenSet, limit: int | None, select: Sequence[str] | None) -> list[Item]:
     items = [i for i in golden.items if suite.slices is None or i.slice in suite.slices]
     if select is not None:
