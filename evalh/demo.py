@@ -95,6 +95,7 @@ def run_demo(store_at: Path, watch: Callable[[str, int], Any]) -> DemoResult:
         gates.append((name, "v1 against v2", gate_run(store, good, baseline=worse)))
     seen = _run(unblocked(suites["physics"]), store, "v2", watch, runs)
     pairs = _run(suites[PAIRS], store, None, watch, runs)
+    gates.append((PAIRS, "v2 preferred to v1", gate_run(store, pairs)))
     return DemoResult(runs, gates, measure(store, [r["run"] for r in runs.values()], pairs), _appearance(store, seen), store)
 
 

@@ -28,6 +28,7 @@ class ExitCode(IntEnum):
     USAGE = 2  # wrong usage or bad input
     INCONCLUSIVE = 3  # the evidence decides nothing
     UNAVAILABLE = 4  # a provider or the store could not be used
+    DEFECT = 70  # a defect of evalh itself: please report it
     INTERRUPTED = 130  # stopped by Ctrl-C; repeat the command to resume
 
 

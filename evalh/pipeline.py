@@ -295,7 +295,7 @@ def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOp
     for side in _sides(prepared):
         for name in side.names:
             journal.append("systems", {
-                "run_id": run_id, "system": name, "system_version": side.spec.version or "", "family": side.families[name],
+                "run_id": run_id, "system": name, "system_version": side.version, "family": side.families[name],
                 "kind": type(side.spec).__name__.lower(), "role": side.role,
             })  # fmt: skip
     for label in prepared.labels:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from evalh.errors import EvalhError
 from evalh.judging.presentation import present
-from evalh.prepare import JudgeSeat, Prepared
+from evalh.prepare import JudgeSeat, Prepared, open_line
 from evalh.providers.prices import price_of
 from evalh.records import Item, Output
 from evalh.systems import RecordedSource, pairs_of
@@ -43,11 +44,25 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
         "calls": calls,
         "tokens": sum(j["tokens"] for j in judges) + system["tokens"],
         "cost_usd": None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
+        "problems": _problems(prepared),
         "unpriced": [j["model"] for j in judges if j["cost_usd"] is None] + (["system"] if system["cost_usd"] is None else []),
         "seconds": math.ceil(calls / prepared.config.in_flight) * SECONDS_PER_CALL,
         "assumptions": f"{CHARS_PER_TOKEN} characters a token, {REPLY_TOKENS} tokens a reply, {SECONDS_PER_CALL:g} s a call,"
         f" {prepared.config.in_flight} at a time",
     }
+
+
+def _problems(prepared: Prepared) -> list[str]:
+    """What would stop the run here and now although the suite is right: a missing key, a missing extra."""
+    found = []
+    for seat in prepared.seats:
+        if seat.target.provider == "sim":
+            continue  # its profile has been read; opening it would start a server
+        try:
+            open_line(seat.target, prepared.config)
+        except EvalhError as error:
+            found.append(str(error))
+    return list(dict.fromkeys(found))
 
 
 def _units(prepared: Prepared) -> int:

@@ -29,7 +29,7 @@ from evalh.providers.base import Target
 from evalh.providers.endpoint import ANTHROPIC, OPENAI
 from evalh.providers.prices import price_of
 from evalh.providers.registry import provider_for
-from evalh.providers.sim import URL_ENV
+from evalh.providers.sim import URL_ENV, stated_family
 from evalh.records import Item, Label, Output
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
@@ -49,6 +49,11 @@ class SystemSide:
     recorded: RecordedSource | None
     target: Target | None
     function: Callable[..., Any] | None = None  # of a Function
+
+    @property
+    def version(self) -> str:
+        """As the suite names it, or as all its recorded outputs do; else empty."""
+        return self.spec.version or (self.recorded.version if self.recorded else "")
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Prepared:
     resolve: Resolver
     golden: GoldenSet
     items: list[Item]
+    suite_items: int  # how many items the suite has; more than `items` where --limit or --item left some out
     checks: list[CompiledCheck]
     rubric: Rubric | None
     panel: Panel | None
@@ -117,6 +123,7 @@ class Prepared:
             "label_rubric": self.label_rubric.model_dump(mode="json") if self.label_rubric else None,
             "tests": [t.name for t in self.suite.tests],
             "seed": self.seed,
+            "suite_items": self.suite_items,
             "items": [i.item_id for i in self.items] if len(self.items) < len(self.golden.items) else "all",
         }
 
@@ -141,6 +148,16 @@ def prepare(
 
     `limit` keeps the first items, `select` those ids; `outputs` replaces the system's recorded outputs (`--system`).
     """
+    try:
+        return _prepared(suite, config, limit, select, outputs)
+    except InputError as error:  # a folder may hold many suites: the error says whose it is, unless it is in a data file
+        if suite._file is None or (error.where and any(mark in error.where for mark in (".jsonl", ".toml", ".md", suite._file.name))):
+            raise
+        where = f"{suite._file.name}: {error.where}" if error.where else suite._file.name
+        raise InputError(error.what, where=where, hint=error.hint) from None
+
+
+def _prepared(suite: Suite, config: Config, limit: int | None, select: Sequence[str] | None, outputs: str | None) -> Prepared:
     resolve = Resolver.of(suite)
     families = Families.load([config.families] if config.families else [])
     golden = load_golden(resolve(suite.golden))
@@ -159,6 +176,7 @@ def prepare(
         resolve=resolve,
         golden=golden,
         items=items,
+        suite_items=sum(suite.slices is None or i.slice in suite.slices for i in golden.items),
         checks=compile_checks(suite.checks, resolve),
         rubric=rubric,
         panel=suite.panel,
@@ -216,6 +234,11 @@ def _selected(suite: Suite, golden: GoldenSet, limit: int | None, select: Sequen
     items = [i for i in golden.items if suite.slices is None or i.slice in suite.slices]
     if select is not None:
         wanted = set(select)
+        unknown = sorted(wanted - {i.item_id for i in golden.items})
+        if unknown:
+            raise InputError(
+                f"there is no item {unknown[0]!r}", where=f"suite {suite.name}", hint=f"items of {golden.name} are named in items.jsonl"
+            )
         items = [i for i in items if i.item_id in wanted]
     items = items[:limit] if limit is not None else items
     if not items:
@@ -400,6 +423,8 @@ def _seat(
                 hint="a model does not grade itself: name another judge",
             )
     family = _judge_family(judge, name if known else judge.model, families)
+    if provider == "sim" and source is not None and judge.family is None:
+        family = _simulated_family(source, model, families) or family
     same = _guard(judge, name, family, sides, families, panel)
     target = _target(provider, _replay_model(judge, model) if known else model, judge, judge.base_url, config, source)
     return JudgeSeat(judge, name, prompt, family, target, same)
@@ -409,6 +434,12 @@ def _replay_model(judge: Judge, model: str) -> str:
     name = parse_judge_name(model)
     version, prompt = judge.version or name.version, judge.prompt or name.prompt
     return name.judge + (f"@{version}" if version else "") + (f"#{prompt}" if prompt else "")
+
+
+def _simulated_family(profile: str, model: str, families: Families) -> Family | None:
+    """The family that the profile states; one that families.toml does not know stands for itself."""
+    name = stated_family(Path(profile), model)
+    return None if name is None else families.get(name) or Family(name=name, vendor=f"evalh simulator ({name})", simulated=True)
 
 
 def _judge_family(judge: Judge, ref: str, families: Families) -> Family | None:

@@ -10,7 +10,7 @@ from evalh.fingerprints import content_hash
 from evalh.gate import GateDecision, decide
 from evalh.rows import now
 from evalh.stats.scores import ItemScore
-from evalh.store.runs import find_run, judges_of, scores_of
+from evalh.store.runs import find_run, judges_of, newest_runs, scores_of
 from evalh.store.store import Store
 from evalh.suites.model import Gate
 from evalh.summary import metric_name
@@ -37,6 +37,10 @@ def gate_run(store: Store, run_name: str | None, *, baseline: str | None = None,
         baseline_run=other["run_id"] if other else None,
         incomparable=differences(store, run, other) if other else [],
     )
+    selected, whole = run["settings"].get("items"), run["settings"].get("suite_items")
+    if decision.decision == "PASS" and isinstance(selected, list) and whole and len(selected) < whole:
+        told = f"partial: {len(selected)} of the {whole} items of the suite were run; a part does not pass for the whole"
+        decision = decision.model_copy(update={"decision": "INCONCLUSIVE", "reasons": [told, *decision.reasons]})
     document = decision.model_dump(mode="json")
     store.append(
         {
@@ -53,6 +57,14 @@ def gate_run(store: Store, run_name: str | None, *, baseline: str | None = None,
         }
     )
     return decision
+
+
+def runs_to_decide(store: Store) -> list[str]:
+    """The newest run of every suite that has a gate, whatever became of it; imports are nobody's release. Raises UsageError."""
+    runs = [run["run_id"] for run in newest_runs(store) if run["settings"].get("gate")]
+    if not runs:
+        raise UsageError("no suite with a gate has been run", hint="add `gate: {minimum: …}` to a suite and run it")
+    return runs
 
 
 def gate_of(run: Mapping[str, Any], baseline: str | None = None) -> Gate:

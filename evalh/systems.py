@@ -20,6 +20,7 @@ from evalh.errors import InputError, ProviderError, ProviderUnusable
 from evalh.interchange.jsonl import read_outputs
 from evalh.providers.base import Reply, Request
 from evalh.records import Item, Message, Output, ToolCall
+from evalh.store.rows import readable
 from evalh.suites.model import Command, Endpoint, Function, Model, Recorded, System
 from evalh.threads import in_thread
 
@@ -47,12 +48,15 @@ class RecordedSource:
         self.path = path
         self.by_item: dict[str, list[Output]] = {}
         self.systems: dict[str, str | None] = {}
+        versions: set[str] = set()
         for output in read_outputs(path):
             if spec.name is None or output.system == spec.name:
                 self.systems.setdefault(output.system, spec.family or output.family)
+                versions.add(spec.version or output.system_version or "")
                 update = {"family": spec.family or output.family, "system_version": spec.version or output.system_version}
                 named = output.model_copy(update={**update, "system": spec.rename or output.system})
                 self.by_item.setdefault(output.item_id, []).append(named)
+        self.version = versions.pop() if len(versions) == 1 else ""  # of all outputs, where they agree
         if not self.by_item:
             what = "holds no output" if spec.name is None else f"holds no output of system {spec.name!r}"
             raise InputError(what, where=spec.recorded, hint="`name` must be the `system` of its lines")
@@ -124,7 +128,7 @@ class ModelSource:
         output = Output(
             item_id=item.item_id,
             system=self.name,
-            text=reply.text,
+            text=readable(reply.text),
             tool_calls=list(reply.tool_calls),
             cost_usd=cost,
             tokens=(reply.tokens_in or 0) + (reply.tokens_out or 0),
@@ -228,7 +232,15 @@ class CommandSource:
 
 
 def as_output(value: Any, item: Item, system: str) -> Output:
-    """What a function or a program returned, as an output: text, a dict with `output`, or an `Output`."""
+    """What a function or a program returned, as an output: text, a dict with `output`, or an `Output`.
+
+    Halves of surrogate pairs, which nothing downstream can send or store, are shown as U+FFFD from here on.
+    """
+    output = _as_output(value, item, system)
+    return output.model_copy(update={"text": readable(output.text)})
+
+
+def _as_output(value: Any, item: Item, system: str) -> Output:
     if isinstance(value, Output):
         return value.model_copy(update={"item_id": item.item_id, "system": system})
     if isinstance(value, str):

@@ -84,7 +84,8 @@ def percent(value: float | None, digits: int = 1) -> str:
 def interval(estimate: Mapping[str, Any] | None) -> str:
     """`82.1 % [71.0, 90.3]`, or why there is no interval."""
     if estimate is None or estimate.get("value") is None:
-        return "–" if not estimate else f"– ({estimate.get('why')})"
+        why = (estimate or {}).get("why")
+        return f"– ({why})" if why else "–"
     text = f"{100 * estimate['value']:.1f} %"
     if estimate.get("low") is None:
         return f"{text} ({estimate.get('why')})"

@@ -68,7 +68,9 @@ def export(run: str | None, folder: Path | None, parquet: Path | None, store_at:
     assert folder is not None
     run_id = find_run(store, run)["run_id"]
     counts = export_run(store, run_id, folder)
-    emit({"run": run_id, "folder": str(folder), "files": counts}) if as_json else note(f"wrote {run_id} to {folder}: {counts}")
+    emit({"run": run_id, "folder": str(folder), "files": counts}) if as_json else note(
+        f"wrote {run_id} to {folder}: {', '.join(f'{name} ({n} rows)' for name, n in counts.items())}"
+    )
 
 
 @click.command(

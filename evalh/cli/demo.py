@@ -103,7 +103,7 @@ def _show(result: Any, reports: dict[str, str], seconds: float) -> None:
     gates = [[suite, what, d.decision, _why(d.reasons)] for suite, what, d in result.gates]
     out.print(table("May this version ship? v2 is worse in a known way", ["suite", "decided", "gate", "why"], gates))
     for title, path in reports.items():
-        out.print(f"  report of {title:16} {path}", markup=False, soft_wrap=True)
+        out.print(f"  report of {title:22} {path}", markup=False, soft_wrap=True)
     out.print(
         f'  store {result.store.path}: `evalh sql "SELECT * FROM verdicts LIMIT 5" --store {result.store.path}`',
         markup=False,

@@ -10,14 +10,15 @@ from evalh.cli.common import console, emit, existing_store, interval, json_optio
 from evalh.errors import ExitCode
 
 CODES = {"PASS": ExitCode.DONE, "FAIL": ExitCode.FAIL, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
+WORSE = ("PASS", "INCONCLUSIVE", "FAIL")  # the command exits with the worst of what it decided
 EPILOG = """\b
 Examples
-  evalh gate                                  decide the newest finished run by its suite's gate
+  evalh gate                                  decide the newest run of every suite that has a gate
   evalh gate RUN --baseline main --json
   evalh gate --approve RUN --as main          make RUN the baseline `main` of its suite
 
 \b
-Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE. INCONCLUSIVE is never a pass.
+Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE; of several the worst. INCONCLUSIVE is never a pass.
 """
 
 
@@ -29,9 +30,9 @@ Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE. INCONCLUSIVE is never a pass.
 @store_option
 @json_option
 def gate(run: str | None, baseline: str | None, approve: str | None, tag: str | None, store_at: str | None, as_json: bool) -> int:
-    """Decide whether a run may ship: the newest finished one, or RUN (a run or a tag)."""
+    """Decide whether a run may ship: RUN (a run or a tag), or else the newest run of every suite that has a gate."""
     from evalh.release import approve as make_baseline
-    from evalh.release import gate_run
+    from evalh.release import gate_run, runs_to_decide
 
     if (approve is None) != (tag is None):
         raise click.UsageError("--approve RUN and --as TAG go together.")
@@ -40,10 +41,15 @@ def gate(run: str | None, baseline: str | None, approve: str | None, tag: str | 
         run_id = make_baseline(store, approve, tag)
         emit({"run": run_id, "tag": tag}) if as_json else note(f"{run_id} is now the baseline {tag!r} of its suite")
         return 0
-    decision = gate_run(store, run, baseline=baseline)
-    document = decision.model_dump(mode="json")
-    emit(document) if as_json else print_gate(document)
-    return int(CODES[decision.decision])
+    runs = [run] if run is not None else runs_to_decide(store)
+    documents = [gate_run(store, name, baseline=baseline).model_dump(mode="json") for name in runs]
+    worst = max((d["decision"] for d in documents), key=WORSE.index)
+    if as_json:
+        emit(documents[0] if len(documents) == 1 else {"decision": worst, "gates": documents})
+    else:
+        for document in documents:
+            print_gate(document)
+    return int(CODES[worst])
 
 
 def print_gate(document: dict[str, Any]) -> None:

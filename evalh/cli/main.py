@@ -68,7 +68,8 @@ Examples
 \b
 Exit codes
   0 done or PASS   1 FAIL   2 wrong usage or bad input   3 INCONCLUSIVE
-  4 a provider or the store could not be used   130 interrupted: repeat the command to resume
+  4 a provider or the store could not be used   70 a defect of evalh
+  130 interrupted: repeat the command to resume
 """
 
 
@@ -81,7 +82,7 @@ def cli(debug: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit. Errors of evalh are one line; anything else is our fault and says so."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"] if debug else arguments
     try:
@@ -103,11 +104,16 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)
+    except OSError as error:
+        if debug:
+            raise
+        _say(f"error: {error.filename or 'the system'}: {error.strerror or error}")
+        sys.exit(ExitCode.UNAVAILABLE)
     except Exception as error:
         if debug:
             raise
         _say(f"internal error: {type(error).__name__}: {error}; please report it with the output of --debug")
-        sys.exit(70)
+        sys.exit(ExitCode.DEFECT)
 
 
 def _say(line: Any) -> None:

@@ -66,6 +66,8 @@ def _show(plan: dict[str, Any]) -> None:
         f"  at most {plan['calls']} calls, {plan['tokens']:,} tokens, {dollars(plan['cost_usd'])}, about {plan['seconds']:.0f} s",
         markup=False,
     )
+    for problem in plan["problems"]:
+        out.print(f"  would stop a run now: {problem}", markup=False)
     for model in plan["unpriced"]:
         out.print(f"  no price is known for {model}: add it under [prices] in evalh.toml", markup=False)
     out.print(f"  assuming {plan['assumptions']}; tier 1 and answers that are known already only lower it", markup=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalh.cli.common import emit, json_option, note, open_store, store_option
+from evalh.cli.common import emit, json_option, note, open_store, printable, store_option
 from evalh.config import load_config
 from evalh.errors import EvalhError, ExitCode, UsageError
 
@@ -68,7 +68,8 @@ def run(
     for one in prepared:
         document, code = run_one(one, store, options, unscored)
         documents.append(document)
-        if not as_json:
+        _say_failures(store, document)
+        if not as_json and code != ExitCode.INTERRUPTED:
             from evalh.report.terminal import print_run
 
             print_run(document)
@@ -77,6 +78,15 @@ def run(
     if as_json:
         emit(documents[0] if len(prepared) == 1 else {"runs": documents})
     return int(code)
+
+
+def _say_failures(store: Store, document: dict[str, Any]) -> None:
+    """Why outputs are missing, the commonest reasons first: a system that fails everywhere must not look like a quiet run."""
+    from evalh.store.runs import output_errors
+
+    if document["routes"].get("no_output"):
+        reasons = [f"{r['error']} ({r['n']}×)" for r in output_errors(store, document["run"])]
+        note(f"{document['routes']['no_output']} without an output: {printable('; '.join(reasons[:3]))}")
 
 
 def run_one(prepared: Prepared, store: Store, options: RunOptions, unscored: Any = "exclude") -> tuple[dict[str, Any], ExitCode]:

@@ -114,9 +114,12 @@ def _judgment(row: Row) -> Row:
         raw=row["raw"],
         rationale=row["rationale"],
         unscored_reason=row["unscored_reason"] if row["unscored_reason"] != UNREAD else None,
+        family=row["family"],
+        simulated=True if row["simulated"] else None,
+        same_family=True if row["same_family"] else None,
     )
     if row["kind"] == "pointwise":
-        return {**common, "score": row["raw_score"], "label": row["label"], **meta}
+        return {**common, "score": row["raw_score"], "label": row["label"], **_given(unit_score=row["score"]), **meta}
     verdict, score = row["verdict"], row["score"]
     follows = verdict is None or score == preference(verdict, meta.get("probs"))
     return {**common, "verdict": verdict, "winner": row["winner"], **({} if follows else {"score": score}), **meta}

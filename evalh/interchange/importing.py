@@ -75,6 +75,9 @@ class _Facts:
     named: set[str] = field(default_factory=set)  # systems without their versions
     verdicts: Counter[Judge] = field(default_factory=Counter)
     unscored: Counter[Judge] = field(default_factory=Counter)
+    families: dict[Judge, str | None] = field(default_factory=dict)
+    simulated: set[Judge] = field(default_factory=set)
+    same_family: set[Judge] = field(default_factory=set)
     ranges: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)  # pointwise: (judge, aspect) → low, high
     labels: int = 0
     unmatched: int = 0  # verdicts and labels on outputs that outputs.jsonl does not have
@@ -120,6 +123,9 @@ def _survey_judgments(path: Path, facts: _Facts) -> None:
         judge = _judge(row)
         facts.verdicts[judge] += 1
         facts.unscored[judge] += not row.scored
+        facts.families.setdefault(judge, row.family)
+        facts.simulated |= {judge} if row.simulated else set()
+        facts.same_family |= {judge} if row.same_family else set()
         facts.unmatched += not facts.matches(row.item_id, row.systems, row.trial)
         _name_systems(row.systems, facts)
         if row.kind == "pointwise" and row.score is not None:
@@ -179,7 +185,7 @@ def _rows(run: str, folder: Path, facts: _Facts) -> dict[str, Iterable[Row]]:
     if OUTPUTS in facts.files:
         rows["outputs"] = _output_rows(run, folder / OUTPUTS, facts)
     if JUDGMENTS in facts.files:
-        rows["judges"] = [_judge_row(run, judge) for judge in facts.verdicts]
+        rows["judges"] = [_judge_row(run, judge, facts) for judge in facts.verdicts]
         rows["verdicts"] = (_verdict_row(run, row, facts) for _, row in numbered_judgments(folder / JUDGMENTS))
     if LABELS in facts.files:
         rows["labels"] = (_label_row(run, row, facts, now) for _, row in numbered_labels(folder / LABELS))
@@ -198,8 +204,8 @@ def _run_row(run: str, name: str, facts: _Facts, now: datetime) -> Row:
         "golden_version": golden.version if golden else None,
         "golden_hash": golden.golden_hash if golden else None,
         "kind": "import",
-        "simulated": False,
-        "allow_same_family": False,
+        "simulated": bool(facts.simulated),
+        "allow_same_family": bool(facts.same_family),
         "evalh_version": __version__,
         "settings": {"files": facts.files, "items": "all", "rubric": None, "seen_ranges": scales},
         "started_at": now,
@@ -225,10 +231,10 @@ def _judge(row: RecordedJudgment) -> Judge:
     return (row.judge, row.judge_version or "", row.prompt or "")
 
 
-def _judge_row(run: str, judge: Judge) -> Row:
+def _judge_row(run: str, judge: Judge, facts: _Facts) -> Row:
     name, version, prompt = judge
-    named = {"run_id": run, "judge": name, "judge_version": version, "prompt": prompt, "model": name}
-    return {**named, "same_family": False, "simulated": False}
+    named = {"run_id": run, "judge": name, "judge_version": version, "prompt": prompt, "model": name, "family": facts.families[judge]}
+    return {**named, "same_family": judge in facts.same_family, "simulated": judge in facts.simulated}
 
 
 def _judge_document(judge: Judge, facts: _Facts) -> Row:
@@ -270,8 +276,9 @@ def _verdict_row(run: str, row: RecordedJudgment, facts: _Facts) -> Row:
         "raw": row.raw,
         "attempts": 1,
         "cached": False,
-        "same_family": False,
-        "simulated": False,
+        "family": row.family,
+        "same_family": row.same_family,
+        "simulated": row.simulated,
         "meta": meta or None,
         "at": row.at,
     }
@@ -279,8 +286,8 @@ def _verdict_row(run: str, row: RecordedJudgment, facts: _Facts) -> Row:
 
 def _on_unit_scale(row: RecordedJudgment, facts: _Facts) -> float | None:
     """A pointwise score is one in [0, 1] only where all of its judge and aspect are; no scale is guessed for others."""
-    if row.score is None:
-        return None
+    if row.score is None or row.unit_score is not None:
+        return row.unit_score
     low, high = facts.ranges[row.judge, row.aspect or ASPECT]
     return row.score if low >= 0 and high <= 1 else None
 

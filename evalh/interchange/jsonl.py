@@ -51,6 +51,10 @@ class RecordedJudgment(_Line):
     raw: str | None = None
     rationale: str | None = None
     unscored_reason: str | None = None
+    unit_score: float | None = Field(default=None, ge=0, le=1, description="pointwise: the score on [0, 1], where the scale is known")
+    family: str | None = Field(default=None, description="of the judge")
+    simulated: bool = Field(default=False, description="the judge was simulated, and every table says so")
+    same_family: bool = Field(default=False, description="the judge shares a lineage with a system it judged")
     meta: dict[str, Any] = Field(default_factory=dict, description="whatever else the line says")
 
     @property

@@ -33,6 +33,17 @@ def provider(target: Target, *, family: str | None = None) -> Provider:
     return OpenAIProvider(target, keyless(target, f"{root}/v1"), simulated=True)
 
 
+def stated_family(profile: Path, model: str) -> str | None:
+    """The family that a profile states for a model. Raises InputError where the profile is wrong or does not play the model."""
+    from evalh.sim.profile import load_profile
+
+    players = load_profile(profile).players
+    found = next((p for p in players if p.model == model), None)
+    if found is None:
+        raise InputError(f"the profile plays no {model!r}", where=profile.name, hint=f"it plays {', '.join(p.model for p in players)}")
+    return found.family
+
+
 def _root_url(target: Target) -> str:
     given = target.base_url or os.environ.get(URL_ENV)
     if given:
@@ -50,7 +61,7 @@ def _started(profile: Path, ref: str) -> str:
         raise InputError(f"{profile} cannot be read: {error.strerror}", where=ref) from None
     with _starting:
         if key not in _urls:
-            # the one import of a surface from here: the simulator stands for a server outside, and somebody has to start it
+            # imports of a surface, here and above: the simulator stands for a server outside, and somebody has to start it
             from evalh.sim.profile import load_profile
             from evalh.sim.server import running
 

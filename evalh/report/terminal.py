@@ -79,9 +79,8 @@ def _tiers(document: Mapping[str, Any]) -> list[Text]:
     else:
         rows.append(("tier 2", f"{scored} judged, {unscored} unscored", f"spent {least}{money(spent['judges'])}"))
     queued = tiers["labels"]["queued"]
-    rows.append(
-        ("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", "evalh label export" if queued else "")
-    )
+    next_step = "evalh label export tasks.jsonl" if queued else ""
+    rows.append(("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", next_step))
     return [_text(f"{name:<{NAME}}  {told:<30}  {cost}".rstrip()) for name, told, cost in rows]
 
 

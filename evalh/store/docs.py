@@ -14,7 +14,8 @@ _HEAD = """\
 
 One DuckDB file holds every fact: `.evalh/evalh.duckdb`, or what `--store` or `EVALH_STORE` names. The tables are public.
 `evalh sql "SELECT …"` reads them (it can neither write nor open files), `evalh export --parquet DIR` writes each to a
-Parquet file. Rows are added and never changed; the key of a table says what is one fact. Times are UTC.
+Parquet file. Rows are added and never changed; the key of a table says what is one fact. Times are UTC. Three columns have names that SQL
+keeps for itself: quote them, as in `SELECT "at", "check", "group"`.
 
 **Sharing the file.** DuckDB lets one process write, and shuts all others out, readers too, while it has the file open.
 evalh opens it for the length of one append or one query, and waits for a busy file with a notice that names the process

@@ -112,9 +112,13 @@ class Journal:
 def _own(store: Store, name: str) -> int:
     """A lock on the name itself, held as long as the handle is open. Its file goes when the owner closes it."""
     store.make_parent()
-    store.journal_folder.mkdir(exist_ok=True)
     while True:
-        handle = os.open(_owner_file(store, name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            store.journal_folder.mkdir(exist_ok=True)
+            handle = os.open(_owner_file(store, name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            where = str(store.journal_folder)
+            raise StoreError(f"the journal cannot be written: {error.strerror}", where=where, hint="--store names another place") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

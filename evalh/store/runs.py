@@ -234,3 +234,19 @@ def latest_decision(store: Store, run_id: str) -> dict[str, Any] | None:
     """What the gate last decided on a run, as `evalh gate --json` printed it, with `decided_at`. None: not decided yet."""
     rows = store.query('SELECT document, "at" FROM gate_decisions WHERE run_id = ? ORDER BY "at" DESC, decision_id LIMIT 1', [run_id])
     return {**json.loads(rows[0]["document"]), "decided_at": rows[0]["at"]} if rows else None
+
+
+def output_errors(store: Store, run_id: str) -> list[dict[str, Any]]:
+    """Why systems gave no output in a run: error and count, the commonest first."""
+    return store.query(
+        "SELECT error, count(*) AS n FROM outputs WHERE run_id = ? AND error IS NOT NULL GROUP BY error ORDER BY n DESC, error", [run_id]
+    )
+
+
+def newest_runs(store: Store) -> list[dict[str, Any]]:
+    """The newest run of every suite, imports left out: run_id, suite, settings."""
+    rows = store.query(
+        "SELECT run_id, suite, settings FROM runs WHERE kind <> 'import'"
+        " QUALIFY row_number() OVER (PARTITION BY suite ORDER BY started_at DESC, run_id DESC) = 1 ORDER BY started_at, run_id"
+    )
+    return [{**row, "settings": json.loads(row["settings"] or "{}")} for row in rows]

@@ -94,6 +94,8 @@ class Store:
         with self._open(read_only=True) as connection:
             try:
                 cursor = connection.execute(sql, list(params))
+                if cursor is None:
+                    raise UsageError("the query is empty", hint='as in "SELECT * FROM runs"')
                 names = [d[0] for d in cursor.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
             except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException) as error:
@@ -101,7 +103,8 @@ class Store:
             except (duckdb.PermissionException, duckdb.InvalidInputException) as error:
                 raise UsageError(_first_line(error), hint="a query reads the tables of the store and nothing else") from error
             except duckdb.Error as error:
-                raise UsageError(_first_line(error), hint="docs/store.md lists tables and columns") from error
+                hint = 'docs/store.md lists tables and columns; "at", "check" and "group" are words of SQL: quote them'
+                raise UsageError(_first_line(error), hint=hint) from error
 
     def fold_journals(self) -> int:
         """Move in what killed processes left in their journals; how many rows. Journals of live processes are left alone."""

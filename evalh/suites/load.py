@@ -23,7 +23,7 @@ from evalh.fingerprints import content_hash
 from evalh.judging.rubric import Rubric
 from evalh.suites.model import Gate, Judge, Panel, Sampling, Suite
 
-_YAML_SUITE = re.compile(rb"^golden\s*:", re.MULTILINE)
+_YAML_SUITE = re.compile(rb"^(?:name|golden|system|checks|panel|gate|sampling)\s*:", re.MULTILINE)
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
@@ -62,8 +62,8 @@ def _load_path(path: Path) -> Iterator[Suite]:
 
 
 def is_yaml_suite(path: Path) -> bool:
-    """Whether a YAML file looks like a suite: it has `golden:` at the left margin."""
-    return path.suffix in (".yaml", ".yml") and bool(_YAML_SUITE.search(path.read_bytes()))
+    """Whether a YAML file in a folder of suites is meant as one: two fields of a suite stand at its left margin."""
+    return path.suffix in (".yaml", ".yml") and len({m.strip(b" :") for m in _YAML_SUITE.findall(path.read_bytes())}) > 1
 
 
 def load_yaml(path: Path) -> Suite:
