@@ -21,10 +21,11 @@ from evalh.errors import EvalhError, StoreBusy, UsageError
 from evalh.fingerprints import content_hash
 from evalh.interchange.importing import golden_rows
 from evalh.judging.parsing import PARSER_VERSION
-from evalh.prepare import Prepared, SystemSide, open_line
+from evalh.prepare import Prepared
 from evalh.records import CheckResult, Item, Output
 from evalh.rows import check_row, frozen_rows, label_row, now
 from evalh.sampling import Unit, draw
+from evalh.sides import SystemSide, open_line
 from evalh.store.journal import Journal
 from evalh.store.runs import checks_of, known_calls, outputs_of, paid_for, unfinished_run
 from evalh.store.store import Store

@@ -7,9 +7,10 @@ from typing import Any
 
 from evalh.errors import EvalhError
 from evalh.judging.presentation import present
-from evalh.prepare import JudgeSeat, Prepared, open_line
+from evalh.prepare import Prepared
 from evalh.providers.prices import price_of
 from evalh.records import Item, Output
+from evalh.sides import JudgeSeat, open_line
 from evalh.systems import RecordedSource, pairs_of
 
 CHARS_PER_TOKEN = 4  # English text; an estimate, and called so

@@ -15,10 +15,11 @@ from evalh.graded import GradedOutput
 from evalh.judging.panel import PanelScore, combine
 from evalh.judging.parsing import Read, Unread, read_reply
 from evalh.judging.presentation import Presentation, orders, present
-from evalh.prepare import JudgeSeat, Prepared, SystemSide
+from evalh.prepare import Prepared
 from evalh.providers.base import Presented, Request
 from evalh.records import CheckResult, Item, Output, Verdict
 from evalh.rows import check_row, output_row, verdict_row
+from evalh.sides import JudgeSeat, SystemSide
 from evalh.suites.model import SuiteTest
 from evalh.systems import pairs_of
 from evalh.threads import in_thread

@@ -359,3 +359,72 @@ def test_a_dead_provider_stops_the_run_with_4_and_what_was_answered_is_kept(proj
     assert done.code == 4
     assert "sim:north-1" in done.err
     assert "repeat the command" in done.err
+
+
+# ---- what newcomers stumbled over --------------------------------------------------------------------------------------
+
+
+def test_the_gate_without_a_run_decides_every_suite(project: Path, evalh: Evalh) -> None:
+    """Two suites were run: both are decided, and the command exits with the worst; a part of the items never passes."""
+    text = (project / "refunds.yaml").read_text()
+    (project / "bad.yaml").write_text(text.replace("name: refunds", "name: a-bad-one").replace("max-chars: 400", "contains: impossible"))
+    (project / "pairs.yaml").unlink()
+    assert evalh("run", ".").code == 0
+    decided = evalh("gate", "--json")
+    assert decided.code == 1
+    assert decided.json["decision"] == "FAIL"
+    assert {g["run"].rsplit("-", 3)[0]: g["decision"] for g in decided.json["gates"]} == {"a-bad-one": "FAIL", "refunds": "PASS"}
+    evalh("run", "refunds.yaml", "--limit", "20")
+    partial = evalh("gate", evalh("sql", "SELECT run_id FROM runs ORDER BY started_at DESC LIMIT 1", "--json").json[0]["run_id"], "--json")
+    assert partial.code == 3
+    assert partial.json["reasons"][0].startswith("partial: 20 of the 24 items")
+
+
+def test_what_is_exported_comes_back_simulated_and_on_its_scale(project: Path, evalh: Evalh) -> None:
+    """An export that is imported again keeps the word simulated, the family, and scores on [0, 1] of a 1-5 scale."""
+    replace(project / "refunds.yaml", "scale: binary", "scale: [1, 5]")
+    first = evalh("run", "refunds.yaml", "--json").json
+    evalh("export", first["run"], "--to", "out")
+    assert evalh("import", "out", "--run", "back").code == 0
+    back = evalh("report", "back", "--json").json
+    assert back["simulated"] is True
+    for one, other in zip(first["judges"], back["judges"], strict=True):
+        assert (other["family"], other["simulated"]) == (one["family"], True)
+        assert other["mean_score"] == pytest.approx(one["mean_score"])
+
+
+def test_a_simulated_judge_is_of_the_family_that_its_profile_states(project: Path, evalh: Evalh) -> None:
+    """A name that says nothing, or says something else, does not decide: the profile does."""
+    replace(project / "judges.toml", 'model = "north-1"', 'model = "ada"')
+    replace(project / "refunds.yaml", "sim:north-1", "sim:ada")
+    plan = evalh("plan", "refunds.yaml", "--json").json
+    assert plan["judges"][0]["family"] == "sim-north"
+    replace(project / "refunds.yaml", "sim:ada", "sim:nobody")
+    assert "plays no 'nobody'" in evalh("plan", "refunds.yaml").err
+
+
+def test_a_system_that_fails_everywhere_says_why(project: Path, evalh: Evalh) -> None:
+    """No output at all is not a quiet run: the reason and how often stand on standard error."""
+    (project / "bot.py").write_text("def answer(text):\n    raise ValueError('boom')\n")
+    replace(
+        project / "refunds.yaml",
+        "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}",
+        "{function: 'bot:answer', family: sim-writer}",
+    )
+    done = evalh("run", "refunds.yaml")
+    assert f"{ITEMS} without an output: ValueError: boom ({ITEMS}×)" in done.err
+    assert "None" not in done.out
+
+
+def test_half_a_surrogate_pair_from_a_system_is_shown_and_lost_nowhere(project: Path, evalh: Evalh) -> None:
+    """Text that no wire format can carry becomes visible U+FFFD for checks, judges and store alike."""
+    (project / "odd.py").write_text("def answer(text):\n    return 'article for 30 days \\ud800 ' + text\n")
+    replace(
+        project / "refunds.yaml",
+        "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}",
+        "{function: 'odd:answer', family: sim-writer}",
+    )
+    done = evalh("run", "refunds.yaml", "--json")
+    assert done.code == 0, done.err
+    assert done.json["routes"] == {"judged": ITEMS}
+    assert "\ufffd" in rows(evalh, "SELECT output FROM outputs LIMIT 1")[0]["output"]

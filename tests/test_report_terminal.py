@@ -32,7 +32,7 @@ judge score   63.8 % [51.1, 73.4], n 60
 outputs       60                              spent $0
 tier 1        6 blocked by checks             saved ~$0.0144 (12 judge calls)
 tier 2        51 judged, 3 unscored           spent $0.1296
-tier 3        12 queued for labels            evalh label export
+tier 3        12 queued for labels            evalh label export tasks.jsonl
 
 checks                   passed  failed  errors
   test_cites_the_policy      49      10       1

@@ -119,7 +119,8 @@ def _judgment(row: Row) -> Row:
         same_family=True if row["same_family"] else None,
     )
     if row["kind"] == "pointwise":
-        return {**common, "score": row["raw_score"], "label": row["label"], **_given(unit_score=row["score"]), **meta}
+        unit = row["score"] if row["score"] != row["raw_score"] else None  # the same on both scales: said once
+        return {**common, "score": row["raw_score"], "label": row["label"], **_given(unit_score=unit), **meta}
     verdict, score = row["verdict"], row["score"]
     follows = verdict is None or score == preference(verdict, meta.get("probs"))
     return {**common, "verdict": verdict, "winner": row["winner"], **({} if follows else {"score": score}), **meta}

@@ -77,6 +77,7 @@ class _Facts:
     unscored: Counter[Judge] = field(default_factory=Counter)
     families: dict[Judge, str | None] = field(default_factory=dict)
     simulated: set[Judge] = field(default_factory=set)
+    scaled: set[tuple[str, str]] = field(default_factory=set)  # (judge, aspect) with scores on [0, 1] beside those on their scale
     same_family: set[Judge] = field(default_factory=set)
     ranges: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)  # pointwise: (judge, aspect) → low, high
     labels: int = 0
@@ -124,6 +125,7 @@ def _survey_judgments(path: Path, facts: _Facts) -> None:
         facts.verdicts[judge] += 1
         facts.unscored[judge] += not row.scored
         facts.families.setdefault(judge, row.family)
+        facts.scaled |= {(row.judge, row.aspect or ASPECT)} if row.unit_score is not None else set()
         facts.simulated |= {judge} if row.simulated else set()
         facts.same_family |= {judge} if row.same_family else set()
         facts.unmatched += not facts.matches(row.item_id, row.systems, row.trial)
@@ -288,6 +290,8 @@ def _on_unit_scale(row: RecordedJudgment, facts: _Facts) -> float | None:
     """A pointwise score is one in [0, 1] only where all of its judge and aspect are; no scale is guessed for others."""
     if row.score is None or row.unit_score is not None:
         return row.unit_score
+    if (row.judge, row.aspect or ASPECT) in facts.scaled:
+        return row.score  # other verdicts say theirs: this one is the same on both scales
     low, high = facts.ranges[row.judge, row.aspect or ASPECT]
     return row.score if low >= 0 and high <= 1 else None
 
