@@ -122,8 +122,9 @@ def _start(prepared: Prepared, store: Store, options: RunOptions) -> _Start:
     """Open every provider, so that a missing key or recording is found before anything is stored or paid for."""
     config = prepared.config
     judges = {line_key(seat): open_line(seat.target, config, seat.family.name if seat.family else None) for seat in prepared.seats}
-    systems = {side.role: open_line(side.target, config) for side in _sides(prepared) if side.target is not None}
     given = stored_outputs(store, options.rejudge, prepared) if options.rejudge else None
+    asked = [] if given is not None else _sides(prepared)  # with --rejudge nothing is generated: the system needs no key
+    systems = {side.role: open_line(side.target, config) for side in asked if side.target is not None}
     start = _Start(prepared, options, store, judges, systems, given)
     check_prices(start.lines, options.budget_usd)
     return start
@@ -269,12 +270,14 @@ def run_key(prepared: Prepared, options: RunOptions) -> str:
 def stored_outputs(store: Store, run_id: str, prepared: Prepared) -> dict[str, list[Output]]:
     """The outputs of an earlier run, for `--rejudge`. Raises UsageError where it lacks one that is needed."""
     outputs = outputs_of(store, run_id)
-    missing = [i.item_id for i in prepared.items if i.item_id not in outputs]
-    if missing:
-        raise UsageError(
-            f"run {run_id!r} has no output for {missing[0]} ({len(missing)} of {len(prepared.items)} items)",
-            hint="name a finished run of this suite",
-        )
+    for side in _sides(prepared):
+        held = {i: [o for o in found if o.system in side.names] for i, found in outputs.items()}
+        missing = [i.item_id for i in prepared.items if not held.get(i.item_id)]
+        if missing:
+            raise UsageError(
+                f"run {run_id!r} has no output of {' or '.join(side.names)} for {missing[0]} (nor for {len(missing) - 1} other items)",
+                hint="name a finished run of this suite and this system",
+            )
     return outputs
 
 
