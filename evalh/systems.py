@@ -13,6 +13,7 @@ import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ from evalh.suites.model import Command, Endpoint, Function, Model, Recorded, Sys
 from evalh.threads import in_thread
 
 Ask = Callable[[Request, str], Awaitable[tuple[Reply, float | None, float]]]  # request, item_id → reply, cost in USD, latency in ms
+
+
+LONGEST_LINE = 2**24  # bytes of one answer of a program
 
 
 class Source(Protocol):
@@ -158,23 +162,27 @@ class CommandSource:
     async def answer(self, item: Item) -> list[Output]:
         start = time.perf_counter()
         try:
-            process = await self._started()
-            if self.gone is not None:
-                raise self.gone
-            assert process.stdin is not None
-            future = asyncio.get_running_loop().create_future()
-            self.waiting[item.item_id] = future
-            process.stdin.write(_line({"item_id": item.item_id, "input": item.model_dump(mode="json")["input"]}))
-            await process.stdin.drain()
-            value = await asyncio.wait_for(future, self.spec.timeout_s)
+            async with asyncio.timeout(self.spec.timeout_s):  # writing included: a program that does not read keeps its pipe full
+                value = await self._exchange(item)
             output = as_output(value, item, self.name)
         except TimeoutError:
             output = Output(item_id=item.item_id, system=self.name, error=f"no answer within {self.spec.timeout_s:g} s")
-        except (OSError, EOFError, InputError) as error:
+        except (OSError, EOFError, InputError, ValueError, TypeError) as error:
             output = Output(item_id=item.item_id, system=self.name, error=str(error)[:500])
         finally:
             self.waiting.pop(item.item_id, None)
         return [_stamped(output, self.spec, (time.perf_counter() - start) * 1000)]
+
+    async def _exchange(self, item: Item) -> dict[str, Any]:
+        process = await self._started()
+        if self.gone is not None:
+            raise self.gone
+        assert process.stdin is not None
+        future = self.waiting[item.item_id] = asyncio.get_running_loop().create_future()
+        process.stdin.write(_line({"item_id": item.item_id, "input": item.model_dump(mode="json")["input"]}))
+        await process.stdin.drain()
+        answer: dict[str, Any] = await future
+        return answer
 
     async def _started(self) -> asyncio.subprocess.Process:
         async with self.starting:
@@ -184,7 +192,7 @@ class CommandSource:
                         *self.argv,
                         cwd=self.cwd,
                         start_new_session=True,
-                        limit=2**24,
+                        limit=LONGEST_LINE,
                         stdin=asyncio.subprocess.PIPE,
                         stdout=asyncio.subprocess.PIPE,
                         stderr=asyncio.subprocess.PIPE,
@@ -198,7 +206,19 @@ class CommandSource:
         assert process.stdout is not None
         assert process.stderr is not None
         errors = asyncio.create_task(self._read_errors(process.stderr))
-        async for line in process.stdout:
+        try:
+            await self._read_answers(process.stdout)
+            await errors
+            tail = self.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            self.gone = EOFError(f"the program ended (exit {await process.wait()}){': ' + tail[0] if tail else ''}")
+        except ValueError:  # what comes after it cannot be told apart
+            self.gone = EOFError(f"the program wrote a line of more than {LONGEST_LINE:,} bytes")
+        for future in self.waiting.values():
+            if not future.done():
+                future.set_exception(self.gone)
+
+    async def _read_answers(self, stream: asyncio.StreamReader) -> None:
+        async for line in stream:
             try:
                 value = json.loads(line)
                 future = self.waiting.get(str(value["item_id"]))
@@ -206,41 +226,37 @@ class CommandSource:
                 continue  # a program may log to standard output; a line without item_id is not an answer
             if future is not None and not future.done():
                 future.set_result(value)
-        await errors
-        tail = self.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        self.gone = EOFError(f"the program ended (exit {await process.wait()}){': ' + tail[0] if tail else ''}")
-        for future in self.waiting.values():
-            if not future.done():
-                future.set_exception(self.gone)
 
     async def _read_errors(self, stream: asyncio.StreamReader) -> None:
         while chunk := await stream.read(4096):
             self.stderr = (self.stderr + chunk)[-4096:]
 
     async def aclose(self) -> None:
-        if self.process is None:
+        if self.process is None or self.reader is None:
             return
         if self.process.stdin is not None:
             self.process.stdin.close()
-        try:
-            await asyncio.wait_for(self.process.wait(), 2)
-        except TimeoutError:
+        done, _ = await asyncio.wait([self.reader], timeout=2)
+        if done and self.process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):  # the program goes on, or a child of it that holds its pipes open
             os.killpg(self.process.pid, signal.SIGKILL)
-            await self.process.wait()
-        if self.reader is not None:
-            await asyncio.gather(self.reader, return_exceptions=True)
+        await asyncio.wait([self.reader], timeout=2)
+        self.reader.cancel()
 
 
 def as_output(value: Any, item: Item, system: str) -> Output:
     """What a function or a program returned, as an output: text, a dict with `output`, or an `Output`.
 
-    Halves of surrogate pairs, which nothing downstream can send or store, are shown as U+FFFD from here on.
+    Halves of surrogate pairs, which nothing downstream can send or store, are shown as U+FFFD from here on. Raises InputError,
+    ValueError or TypeError where it is none of these, or holds what JSON cannot.
     """
-    output = _as_output(value, item, system)
+    output = _output(value, item, system)
+    json.dumps(output.model_dump(mode="json"), allow_nan=False)  # the store takes nothing else
     return output.model_copy(update={"text": readable(output.text)})
 
 
-def _as_output(value: Any, item: Item, system: str) -> Output:
+def _output(value: Any, item: Item, system: str) -> Output:
     if isinstance(value, Output):
         return value.model_copy(update={"item_id": item.item_id, "system": system})
     if isinstance(value, str):

@@ -356,3 +356,69 @@ def test_a_run_starts_where_a_loop_runs_already(project: Path) -> None:
         return run(prepared, Store(project / "store.duckdb"), RunOptions()).status
 
     assert asyncio.run(inside()) == "finished"
+
+
+# ---- judging again ---------------------------------------------------------------------------------------------------
+
+
+def test_rejudge_refuses_outputs_of_another_system(project: Path, evalh: Evalh) -> None:
+    """A run of another system holds nothing to judge: an error, not a finished run without a score."""
+    first = evalh("run", "refunds.yaml", "--json").json["run"]
+    done = evalh("run", "refunds.yaml", "--rejudge", first, "--system", "golden/refunds/outputs/v2.jsonl")
+    assert done.code == 2
+    assert "has no output of worse-bot" in done.err
+    assert rows(evalh, "SELECT count(*) AS n FROM runs") == [{"n": 1}]
+
+
+def test_rejudge_needs_no_key_of_the_system(project: Path, evalh: Evalh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is generated, so nothing is opened to generate it."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    first = evalh("run", "refunds.yaml", "--json").json["run"]
+    replace(project / "refunds.yaml", RECORDED, "{model: 'openai:gpt-5', name: good-bot, family: sim-writer}")
+    done = evalh("run", "refunds.yaml", "--rejudge", first, "--json")
+    assert done.code == 0, done.err
+    assert done.json["routes"] == {"judged": ITEMS}
+
+
+# ---- programs under test ---------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_does_not_read_is_given_up(project: Path, evalh: Evalh) -> None:
+    """Its pipe is full and stays full: every item ends at the time limit, the run ends."""
+    items = [json.loads(line) for line in (project / "golden/refunds/items.jsonl").read_text().splitlines()[:3]]
+    write_lines(project / "golden/refunds/items.jsonl", [{**item, "input": "long " * 100_000} for item in items])
+    replace(project / "refunds.yaml", RECORDED, "{command: [sleep, '1000'], name: bot, family: sim-writer, timeout_s: 0.5}")
+    done = evalh("run", "refunds.yaml", "--json")
+    assert done.json["routes"] == {"no_output": 3}
+
+
+def test_a_program_that_leaves_a_child_behind_does_not_hold_up_the_run(project: Path, evalh: Evalh) -> None:
+    """The child holds the pipes open after the program has ended; it is ended too."""
+    command = "{command: [sh, '-c', 'sleep 1000 & exit 3'], name: bot, family: sim-writer, timeout_s: 1}"
+    replace(project / "refunds.yaml", RECORDED, command)
+    began = time.monotonic()
+    done = evalh("run", "refunds.yaml", "--json", "--limit", "3")
+    assert done.json["routes"] == {"no_output": 3}
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("answer", ['{"output": "x", "tool_calls": [{"tool": "a"}]}', '{"output": "x", "cost_usd": NaN}'])
+def test_an_answer_that_cannot_be_kept_is_a_failure_of_the_program(answer: str, project: Path, evalh: Evalh) -> None:
+    """A tool call without a name, or a number that is none: an output with an error, not an internal error."""
+    (project / "bot.py").write_text(
+        "import json, sys\nfor line in sys.stdin:\n"
+        f"    print('{{\"item_id\": \"' + json.loads(line)['item_id'] + '\", ' + {answer[1:]!r}, flush=True)\n"
+    )
+    replace(project / "refunds.yaml", RECORDED, f"{{command: ['{sys.executable}', bot.py], name: bot, family: sim-writer}}")
+    done = evalh("run", "refunds.yaml", "--json", "--limit", "3")
+    assert done.code == 0, done.err
+    assert done.json["routes"] == {"no_output": 3}
+
+
+def test_an_answer_of_a_function_that_cannot_be_kept_is_its_failure(project: Path, evalh: Evalh) -> None:
+    """Whatever a function returns that is not JSON is an output with an error."""
+    (project / "bots.py").write_text("def answer(text):\n    return {'output': 'x', 'meta': {'model': object()}}\n")
+    replace(project / "refunds.yaml", RECORDED, "{function: 'bots:answer', name: bot, family: sim-writer}")
+    done = evalh("run", "refunds.yaml", "--json", "--limit", "3")
+    assert done.code == 0, done.err
+    assert done.json["routes"] == {"no_output": 3}
