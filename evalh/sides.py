@@ -193,7 +193,7 @@ def _seat(
     if panel.order == "recorded" and provider != "replay":
         raise InputError("`order: recorded` is for replay judges", where=f"judge {judge.model}", hint="use `both` or `drawn`")
     for side in sides:
-        if isinstance(side.spec, Model) and side.spec.model == judge.model:
+        if side.target is not None and _is_same_model(side.target, _target(provider, model, judge, judge.base_url, config)):
             raise InputError(
                 f"judge {judge.model} is the system under test",
                 where="panel.judges",
@@ -205,6 +205,13 @@ def _seat(
     same = _guard(judge, name, family, sides, families, panel)
     target = _target(provider, _replay_model(judge, model) if known else model, judge, judge.base_url, config, source)
     return JudgeSeat(judge, name, prompt, family, target, same)
+
+
+def _is_same_model(a: Target, b: Target) -> bool:
+    """One model, whatever it is called here: the same name at the same provider, or at the same server."""
+    if a.model.casefold() != b.model.casefold():
+        return False
+    return a.provider == b.provider or (a.base_url is not None and a.base_url.rstrip("/") == (b.base_url or "").rstrip("/"))
 
 
 def _replay_model(judge: Judge, model: str) -> str:

@@ -55,7 +55,13 @@ class RecordedSource:
         versions: set[str] = set()
         for output in read_outputs(path):
             if spec.name is None or output.system == spec.name:
-                self.systems.setdefault(output.system, spec.family or output.family)
+                family = spec.family or self.systems.get(output.system) or output.family
+                if family != (spec.family or output.family or family):
+                    raise InputError(
+                        f"system {output.system!r} is of family {family!r} and of {output.family!r}",
+                        where=spec.recorded, hint="give systems of two families two names",
+                    )  # fmt: skip
+                self.systems[output.system] = family
                 versions.add(spec.version or output.system_version or "")
                 update = {"family": spec.family or output.family, "system_version": spec.version or output.system_version}
                 named = output.model_copy(update={**update, "system": spec.rename or output.system})

@@ -422,3 +422,28 @@ def test_an_answer_of_a_function_that_cannot_be_kept_is_its_failure(project: Pat
     done = evalh("run", "refunds.yaml", "--json", "--limit", "3")
     assert done.code == 0, done.err
     assert done.json["routes"] == {"no_output": 3}
+
+
+# ---- families and names ----------------------------------------------------------------------------------------------
+
+
+def test_the_family_of_a_system_is_looked_for_on_every_line(project: Path, evalh: Evalh) -> None:
+    """A family that only later lines of the outputs name refuses the judge too; two of them are an error."""
+    outputs = lines_of(project, "v1")
+    replace(project / "refunds.yaml", ", family: sim-writer}\nchecks", "}\nchecks")
+    for families, told in (({5: "sim-north"}, "may not judge system 'good-bot'"), ({5: "sim-north", 6: "sim-writer"}, "two families")):
+        rows_ = [{**row, "family": families[n]} if n in families else row for n, row in enumerate(outputs)]
+        write_lines(project / "golden/refunds/outputs/v1.jsonl", rows_)
+        done = evalh("run", "refunds.yaml")
+        assert done.code == 2
+        assert told in done.err
+
+
+def test_a_model_does_not_grade_itself_under_another_name(project: Path, evalh: Evalh) -> None:
+    """An endpoint under test and a judge at the same URL with the same model are one, whatever families are written beside them."""
+    replace(project / "refunds.yaml", RECORDED, "{endpoint: 'http://127.0.0.1:9/v1', model: North-1, name: bot, family: sim-writer}")
+    replace(project / "refunds.yaml", '{model: "sim:north-1", source: judges.toml}',
+            "{model: 'openai:north-1', base_url: 'http://127.0.0.1:9/v1/', family: sim-north}")  # fmt: skip
+    done = evalh("run", "refunds.yaml")
+    assert done.code == 2
+    assert "is the system under test" in done.err
