@@ -60,7 +60,7 @@ class Prepared:
         names: list[str] = []
         for side in (self.system, self.against):
             if side is not None:
-                names += [*side.names, *([side.spec.version] if side.spec.version else [])]
+                names += side.known_as
         panel = self.panel
         return Blinding(tuple(dict.fromkeys(names)), self.families, panel is None or panel.mask, panel is not None and panel.show_names)
 

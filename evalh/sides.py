@@ -49,6 +49,16 @@ class SystemSide:
         """As the suite names it, or as all its recorded outputs do; else empty."""
         return self.spec.version or (self.recorded.version if self.recorded else "")
 
+    @property
+    def known_as(self) -> list[str]:
+        """Every name and version that an output could call its author by; not the name of a function or a program that
+        nobody chose as a name: `answer` and `python` are words.
+        """
+        named = [] if self.spec.name is None and isinstance(self.spec, Function | Command) else list(self.names)
+        known = [*named, *([self.spec.version] if self.spec.version else [])]
+        known += [self.target.model] if self.target is not None else []
+        return known + (self.recorded.authors if self.recorded is not None else [])
+
 
 @dataclass(frozen=True)
 class JudgeSeat:

@@ -52,6 +52,7 @@ class RecordedSource:
         self.path = path
         self.by_item: dict[str, list[Output]] = {}
         self.systems: dict[str, str | None] = {}
+        authors: dict[str | None, None] = {}
         versions: set[str] = set()
         for output in read_outputs(path):
             if spec.name is None or output.system == spec.name:
@@ -63,9 +64,11 @@ class RecordedSource:
                     )  # fmt: skip
                 self.systems[output.system] = family
                 versions.add(spec.version or output.system_version or "")
+                authors |= {output.system: None, output.system_version: None}
                 update = {"family": spec.family or output.family, "system_version": spec.version or output.system_version}
                 named = output.model_copy(update={**update, "system": spec.rename or output.system})
                 self.by_item.setdefault(output.item_id, []).append(named)
+        self.authors = [name for name in authors if name]  # what the file calls them, whatever the suite does
         self.version = versions.pop() if len(versions) == 1 else ""  # of all outputs, where they agree
         if not self.by_item:
             what = "holds no output" if spec.name is None else f"holds no output of system {spec.name!r}"

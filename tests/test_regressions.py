@@ -447,3 +447,31 @@ def test_a_model_does_not_grade_itself_under_another_name(project: Path, evalh: 
     done = evalh("run", "refunds.yaml")
     assert done.code == 2
     assert "is the system under test" in done.err
+
+
+def test_every_name_in_an_outputs_file_is_masked(project: Path, evalh: Evalh) -> None:
+    """Renamed systems go by the name in their file too, and versions stand there as well."""
+    outputs = [
+        {**row, "system_version": "bot-2026b", "output": f"{row['output']} Yours, good-bot (bot-2026b)."} for row in lines_of(project, "v1")
+    ]
+    write_lines(project / "golden/refunds/outputs/v1.jsonl", outputs)
+    replace(project / "refunds.yaml", "family: sim-writer}\nchecks", "family: sim-writer, rename: candidate}\nchecks")
+    assert evalh("run", "refunds.yaml", "--limit", "3").code == 0
+    shown = " ".join(r["text"] for r in rows(evalh, "SELECT CAST(messages AS VARCHAR) AS text FROM provider_calls"))
+    assert "article 2 " in shown
+    assert "good-bot" not in shown
+    assert "bot-2026b" not in shown
+
+
+def test_the_name_of_a_function_is_no_name_to_mask(project: Path, evalh: Evalh) -> None:
+    """A function called `days` that nobody named so as a system: its outputs keep their words."""
+    (project / "bots.py").write_text("def days(text):\n    return 'You have 30 days.'\n")
+    suite = project / "suite.py"
+    suite.write_text(
+        "import evalh\nfrom bots import days\n"
+        "suite = evalh.Suite(name='py', golden='golden/refunds', system=evalh.Function(days, family='sim-writer'), panel=evalh.Panel(\n"
+        "    judges=[evalh.Judge(model='sim:north-1', source='judges.toml')], rubric=evalh.Rubric(name='good', scale='binary')))\n"
+    )
+    assert evalh("run", "suite.py", "--limit", "1").code == 0
+    shown = rows(evalh, "SELECT CAST(messages AS VARCHAR) AS text FROM provider_calls")[0]["text"]
+    assert "You have 30 days." in shown
