@@ -71,11 +71,13 @@ class Prepared:
             **self.suite.model_dump(mode="json", fallback=callable_name),
             "system": self.system.spec.model_dump(mode="json", fallback=callable_name),  # not the suite's, where --system replaced it
             "checks": [
-                {"check": c.title, "kind": c.check.kind, **c.check.model_dump(mode="json", fallback=callable_name)} for c in self.checks
+                {"check": c.title, "kind": c.check.kind, "check_hash": c.check_hash, **c.check.model_dump(mode="json", fallback=callable_name)}
+                for c in self.checks
             ],
             "rubric": self.rubric.model_dump(mode="json") if self.rubric else None,
             "label_rubric": self.label_rubric.model_dump(mode="json") if self.label_rubric else None,
             "tests": [t.name for t in self.suite.tests],
+            "test_hashes": {t.name: t.test_hash for t in self.suite.tests if t.blocking or self.rubric is None},  # those that decide scores
             "seed": self.seed,
             "suite_items": self.suite_items,
             "items": [i.item_id for i in self.items] if len(self.items) < len(self.golden.items) else "all",

@@ -475,3 +475,56 @@ def test_the_name_of_a_function_is_no_name_to_mask(project: Path, evalh: Evalh) 
     assert evalh("run", "suite.py", "--limit", "1").code == 0
     shown = rows(evalh, "SELECT CAST(messages AS VARCHAR) AS text FROM provider_calls")[0]["text"]
     assert "You have 30 days." in shown
+
+
+# ---- what may be compared --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suite", "old", "new", "told"),
+    [
+        ("refunds.yaml", "max-chars: 400", "max-chars: 399", "the checks changed"),
+        ("refunds.yaml", "rule: mean", "rule: unanimous", "the panel counts its verdicts in another way"),
+        (
+            "pairs.yaml",
+            "v1.jsonl, family: sim-writer",
+            "v1.jsonl, family: sim-writer, rename: other",
+            "the pairs are against another system",
+        ),
+    ],
+)
+def test_runs_that_were_scored_in_another_way_are_not_compared(
+    suite: str, old: str, new: str, told: str, project: Path, evalh: Evalh
+) -> None:
+    """Changed checks, another rule of the panel or another opponent: INCONCLUSIVE, with the reason; the same again is compared."""
+    text = (project / suite).read_text().split("gate:")[0] + "gate: {baseline: main, margin: 0.05}\n"
+    (project / suite).write_text(text)
+    run = evalh("run", suite, "--json").json["run"]
+    evalh("gate", "--approve", run, "--as", "main")
+    evalh("run", suite)
+    assert "not_comparable" not in evalh("gate", "--json").out
+    replace(project / suite, old, new)
+    evalh("run", suite)
+    gate = evalh("gate", "--json")
+    assert gate.code == 3
+    assert told in gate.json["reasons"][0]
+
+
+def test_a_run_is_not_its_own_baseline(project: Path, evalh: Evalh) -> None:
+    """The newest run, just approved: against itself it would pass whatever it holds."""
+    replace(project / "refunds.yaml", "gate: {minimum: 0.5}", "gate: {baseline: main, margin: 0.05}")
+    run = evalh("run", "refunds.yaml", "--json").json["run"]
+    evalh("gate", "--approve", run, "--as", "main")
+    gate = evalh("gate", "--json")
+    assert gate.code == 3
+    assert gate.json["reasons"][0].startswith("same_run")
+
+
+def test_a_tag_is_looked_for_in_the_suite_of_the_other_run(project: Path, evalh: Evalh) -> None:
+    """Two suites have a baseline `main`; `compare main RUN` takes that of RUN's suite."""
+    first = evalh("run", "refunds.yaml", "--json").json["run"]
+    other = evalh("run", "pairs.yaml", "--json").json["run"]
+    evalh("gate", "--approve", first, "--as", "main")
+    evalh("gate", "--approve", other, "--as", "main")
+    second = evalh("run", "refunds.yaml", "--json").json["run"]
+    assert evalh("compare", "main", second, "--json").json["a"] == first

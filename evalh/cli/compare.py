@@ -27,7 +27,8 @@ def compare(a: str, b: str, store_at: str | None, as_json: bool) -> None:
     from evalh.store.runs import find_run, scores_of
 
     store = existing_store(store_at)
-    run_a, run_b = find_run(store, a), find_run(store, b)
+    run_b = find_run(store, b)
+    run_a = find_run(store, a, suite=run_b["suite"])  # a tag is that of the other run's suite
     made = compare_scores(
         scores_of(store, run_a["run_id"]),
         scores_of(store, run_b["run_id"]),
