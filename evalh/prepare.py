@@ -71,7 +71,12 @@ class Prepared:
             **self.suite.model_dump(mode="json", fallback=callable_name),
             "system": self.system.spec.model_dump(mode="json", fallback=callable_name),  # not the suite's, where --system replaced it
             "checks": [
-                {"check": c.title, "kind": c.check.kind, "check_hash": c.check_hash, **c.check.model_dump(mode="json", fallback=callable_name)}
+                {
+                    "check": c.title,
+                    "kind": c.check.kind,
+                    "check_hash": c.check_hash,
+                    **c.check.model_dump(mode="json", fallback=callable_name),
+                }
                 for c in self.checks
             ],
             "rubric": self.rubric.model_dump(mode="json") if self.rubric else None,

@@ -40,7 +40,7 @@ def gate_run(store: Store, run_name: str | None, *, baseline: str | None = None,
     if other is not None and other["run_id"] == run["run_id"]:
         told = "same_run: the baseline is this very run, so nothing was compared with anything"
         alone = gate.minimum is None and decision.decision == "PASS"  # then it would pass whatever it holds
-        update = {"reasons": [*decision.reasons, told], "decision": "INCONCLUSIVE" if alone else decision.decision}
+        update = {"reasons": [told, *decision.reasons], "decision": "INCONCLUSIVE" if alone else decision.decision}
         decision = decision.model_copy(update=update)
     selected, whole = run["settings"].get("items"), run["settings"].get("suite_items")
     if decision.decision == "PASS" and isinstance(selected, list) and whole and len(selected) < whole:
@@ -127,7 +127,7 @@ def _checks(settings: Mapping[str, Any]) -> list[Any]:
 
 def _panel(panel: Mapping[str, Any]) -> dict[str, Any]:
     """How verdicts are asked for and made into one score; who gives them is compared by judge and version."""
-    weights = sorted([j.get("name") or j["model"], j["weight"]] for j in panel["judges"])
+    weights = sorted([j.get("name") or j["model"], j["weight"]] for j in panel.get("judges") or [])
     return {k: panel.get(k) for k in ("rule", "order", "repeats", "mask", "show_names")} | {"weights": weights}
 
 
