@@ -137,15 +137,24 @@ def _end(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
     _event(journal, outcome.run_id, outcome.status, str(outcome.error or ""))
 
 
-def close_run(prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapping[str, Sequence[CheckResult]]) -> None:
-    """Finish a run that was left open, with the results of test functions that ran elsewhere, by item."""
+def close_run(
+    prepared: Prepared, store: Store, outcome: RunOutcome, tests: Mapping[tuple[str, int], Sequence[CheckResult]], *, whole: bool = True
+) -> None:
+    """Finish a run that was left open, with the results of test functions that ran elsewhere, by item and output of the item.
+
+    A run whose scores lack a part (`whole` is false) is not finished: it can go on.
+    """
+    places: dict[str, int] = {}
     with Journal(store, outcome.run_id) as journal:
-        for place, settled in enumerate(outcome.settled):
-            results = tests.get(settled.item.item_id, ())
-            for result in results:
-                journal.append("check_results", check_row(outcome.run_id, settled.output, result))
+        for number, settled in enumerate(outcome.settled):
+            place = places[settled.item.item_id] = places.get(settled.item.item_id, -1) + 1
+            known = {c.check for c in settled.checks}  # a blocking test ran before the judges, and that decided
+            results = [r for r in tests.get((settled.item.item_id, place), ()) if r.check not in known]
             merged = settled._replace(checks=(*settled.checks, *results))
-            outcome.settled[place] = merged if prepared.rubric is not None else with_check_score(merged)
+            outcome.settled[number] = merged if prepared.rubric is not None else with_check_score(merged)
+            for result in results if whole else ():
+                journal.append("check_results", check_row(outcome.run_id, settled.output, result))
+        outcome.status = outcome.status if whole else "interrupted"
         _end(prepared, journal, outcome)
         journal.fold()
 

@@ -7,6 +7,7 @@ run is closed in the store and the gate decides.
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Generator, Iterable
@@ -51,7 +52,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if suite is None:
         return
     mine = _sessions(metafunc.config).of(suite, Path(str(metafunc.module.__file__)))
-    name = next(iter(metafunc.fixturenames), None)
+    own = list(inspect.signature(metafunc.function).parameters)  # `fixturenames` begins with fixtures that nobody has to name
+    name = next(iter(own[1:] if metafunc.cls is not None else own), None)
     if name is None:
         raise pytest.Collector.CollectError(f"{metafunc.function.__name__}: a suite test takes one argument, `output`")
     metafunc.parametrize(name, [pytest.param(_Pending(mine.key, item_id), id=item_id) for item_id in mine.item_ids])
@@ -66,15 +68,33 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test function meets every output of its item, the first in pytest's own call, and fails if one of them fails."""
     pending = _pending(item)
-    if pending is not None and isinstance(item, pytest.Function):
-        settled = _sessions(item.config).by_key[pending.key].settled(pending.item_id)
-        if settled.route == "no_output":
-            pytest.fail(f"the system gave no output: {settled.why}", pytrace=False)
-        for name, value in item.callspec.params.items():
-            if isinstance(value, _Pending):
-                item.funcargs[name] = settled.graded()
-    return (yield)
+    if pending is None or not isinstance(item, pytest.Function):
+        return (yield)
+    mine = _sessions(item.config).by_key[pending.key]
+    name = next(n for n, value in item.callspec.params.items() if isinstance(value, _Pending))
+    outputs = mine.settled(pending.item_id)
+    there = [place for place, settled in enumerate(outputs) if settled.route != "no_output"]
+    result, raised = None, list[BaseException]()
+    for place in there:
+        item.funcargs[name] = outputs[place].graded()
+        error: BaseException | None = None
+        try:
+            if place == there[0]:
+                result = yield
+            else:
+                item.runtest()
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as caught:
+            error = caught
+        raised += [error] if error is not None else []
+        mine.tested(item.nodeid, place, error)
+    if raised:
+        raise next((e for e in raised if not isinstance(e, pytest.skip.Exception)), raised[0])
+    if len(there) < len(outputs):
+        why = next(s.why for s in outputs if s.route == "no_output")
+        pytest.fail(f"the system gave no output: {why}", pytrace=False)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,7 +104,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if pending is None or (report.when != "call" and report.passed):
         return report
     mine = _sessions(item.config).by_key[pending.key]
-    report.evalh = mine.result_of(pending.item_id, getattr(item, "originalname", None), report)  # type: ignore[attr-defined]  # travels to the xdist controller with the report
+    report.evalh = mine.result_of(item.nodeid, pending.item_id, getattr(item, "originalname", None), report)  # type: ignore[attr-defined]  # travels to the xdist controller with the report
     if report.failed and isinstance(item, pytest.Function) and mine.fetched:
         report.sections.append(("evalh", mine.describe(pending.item_id)))
     return report

@@ -14,6 +14,7 @@ import pytest
 from evalh.cli.common import interval
 from evalh.config import Config, load_config, store_path
 from evalh.errors import EvalhError
+from evalh.fingerprints import content_hash
 from evalh.pipeline import RunOptions, RunOutcome, close_run, run
 from evalh.prepare import Prepared, prepare
 from evalh.records import CheckResult
@@ -23,8 +24,9 @@ from evalh.store.store import Store
 from evalh.suites.load import bind, load_suites
 from evalh.suites.model import Suite
 from evalh.summary import run_document
-from evalh.tiers import Settled, test_result
+from evalh.tiers import Settled, test_outcome, test_result
 
+_SEVERITY = {"pass": 0, "fail": 1, "error": 2}
 SHOWN = 1500  # characters of an input or output in a failure
 
 
@@ -44,7 +46,9 @@ class SuiteSession:
         self.prepared = self.whole
         self.item_ids = [i.item_id for i in self.whole.items]
         self.outcome: RunOutcome | None = None
-        self._by_item: dict[str, Settled] = {}
+        self.failed: EvalhError | None = None  # why nothing could be fetched
+        self._by_item: dict[str, list[Settled]] = {}
+        self._tested: dict[str, dict[int, tuple[str | None, str]]] = {}  # test → output of its item → status and reason
 
     @property
     def key(self) -> str:
@@ -56,15 +60,26 @@ class SuiteSession:
 
     def fetch(self, selected: list[str]) -> None:
         """Outputs, checks and judge calls of the selected items, once per session (under xdist: once for all workers)."""
+        if self.failed is not None:
+            pytest.fail(str(self.failed), pytrace=False)
         if self.outcome is None:
             self.prepared = self.whole if len(selected) == len(self.item_ids) else prepare(self.suite, self.config, select=selected)
-            self.outcome = self._run() if self.shared is None else self._run_once_for_all_workers()
+            try:
+                self.outcome = self._run() if self.shared is None else self._run_once_for_all_workers()
+            except EvalhError as error:  # a busy store is not waited for again by every test
+                self.failed = error
+                pytest.fail(str(error), pytrace=False)
             if self.outcome.status == "interrupted":
                 raise KeyboardInterrupt
-            for settled in self.outcome.settled:
-                self._by_item.setdefault(settled.item.item_id, settled)
+            self.adopt(self.outcome)
         if self.outcome.error is not None:
             pytest.fail(f"the run stopped: {self.outcome.error}", pytrace=False)
+
+    def adopt(self, outcome: RunOutcome) -> None:
+        """Take a run as this session's, made here or by a worker."""
+        self.outcome, self._by_item = outcome, {}
+        for settled in outcome.settled:
+            self._by_item.setdefault(settled.item.item_id, []).append(settled)
 
     def _run(self) -> RunOutcome:
         return run(self.prepared, self.store, RunOptions(leave_open=True))
@@ -80,27 +95,38 @@ class SuiteSession:
     def shared_file(self, uid: str) -> Path:
         folder = self.store.path.parent / "pytest"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{uid}.{self.suite.name}.pickle"
+        return folder / f"{uid}.{content_hash(self.key)}.pickle"  # two files may hold a suite of one name
 
-    def settled(self, item_id: str) -> Settled:
+    def settled(self, item_id: str) -> list[Settled]:
+        """Every output (or pair) of an item."""
         return self._by_item[item_id]
 
+    def tested(self, test: str, place: int, error: BaseException | None) -> None:
+        """Keep what a test said of one of its item's outputs."""
+        self._tested.setdefault(test, {})[place] = test_outcome(error) if error is not None else ("pass", "")
+
     def judge(self, item_id: str) -> None:
-        """Raise ItemFailed where checks or panel fail the item; skip where it is unscored, which is neither."""
-        settled = self.settled(item_id)
+        """Raise ItemFailed where checks or panel fail an output of the item; skip where one is unscored, which is neither."""
+        outputs = self.settled(item_id)
+        if any(map(self._fails, outputs)):
+            raise ItemFailed(self.describe(item_id))
+        unscored = next((s for s in outputs if s.route == "unscored"), None)
+        if unscored is not None:
+            pytest.skip(f"unscored: {unscored.why}")
+
+    def _fails(self, settled: Settled) -> bool:
         panel = self.suite.panel
         has_mark = panel is not None and (
             panel.rule != "mean" or any(c.pass_at is not None for c in (self.prepared.rubric.criteria if self.prepared.rubric else ()))
         )
-        failed = any(c.status != "pass" for c in settled.checks if c.blocking)
-        if settled.route == "no_output" or failed or (settled.route == "judged" and has_mark and (settled.score or 0.0) < 0.5):
-            raise ItemFailed(self.describe(item_id))
-        if settled.route == "unscored":
-            pytest.skip(f"unscored: {settled.why}")
+        failed = any(c.status == "fail" for c in settled.checks if c.blocking) or settled.route == "blocked"
+        return settled.route == "no_output" or failed or (settled.route == "judged" and has_mark and (settled.score or 0.0) < 0.5)
 
     def describe(self, item_id: str) -> str:
-        """Input, output, checks, verdicts and rationales of an item, as lines."""
-        settled = self.settled(item_id)
+        """Input, outputs, checks, verdicts and rationales of an item, as lines."""
+        return "\n\n".join(self._described(settled) for settled in self.settled(item_id))
+
+    def _described(self, settled: Settled) -> str:
         lines = [
             f"{settled.route}"
             + (f", score {settled.score:g}" if settled.score is not None else "")
@@ -128,30 +154,54 @@ class SuiteSession:
             )
         return "\n".join(_plain(line) for line in lines)
 
-    def result_of(self, item_id: str, test: str | None, report: pytest.TestReport) -> dict[str, Any]:
+    def result_of(self, nodeid: str, item_id: str, test: str | None, report: pytest.TestReport) -> dict[str, Any]:
         """What the end of the session needs to know of one test, in plain types."""
+        said = self._tested.pop(nodeid, {}) if report.when == "call" else {}
+        if report.when == "setup" and report.failed:  # a fixture that fails says nothing of an output: it is undecided
+            said = {place: ("error", _reason(report)) for place in range(len(self._by_item.get(item_id, ())))}
         return {
             "path": str(self.path), "suite": self.suite.name, "run": self.outcome.run_id if self.outcome else None,
-            "test": test, "item": item_id, "outcome": report.outcome,
-            "reason": _reason(report) if report.failed else "", "shared": str(self.shared_file(self.shared)) if self.shared else None,
+            "nodeid": nodeid, "test": test, "item": item_id, "when": report.when, "said": sorted(said.items()),
+            "shared": str(self.shared_file(self.shared)) if self.shared else None,
         }  # fmt: skip
 
     def close(self, notes: list[dict[str, Any]]) -> None:
         """Write the results of test functions and the scores; the run is finished then."""
         if self.outcome is None or self.outcome.status != "finished":
             return
+        self.untested = self._untested(notes)
+        close_run(self.prepared, self.store, self.outcome, self._results(notes), whole=not self.untested)
+
+    def _results(self, notes: list[dict[str, Any]]) -> dict[tuple[str, int], list[CheckResult]]:
+        """One result per test function and output: of a test that was run again the last, of one with parameters the worst."""
         functions = {t.name: t for t in self.suite.tests}
-        tests: dict[str, list[CheckResult]] = {}
-        for told in notes:
-            if told["test"] in functions and told["outcome"] in ("passed", "failed"):
-                result = test_result(functions[told["test"]], "pass" if told["outcome"] == "passed" else "fail", told["reason"])
-                tests.setdefault(told["item"], []).append(result)
-        close_run(self.prepared, self.store, self.outcome, tests)
+        last = {told["nodeid"]: told for told in notes if told["test"] in functions and told["when"] != "teardown"}
+        worst: dict[tuple[str, str, int], tuple[str, str]] = {}
+        for told in last.values():
+            for place, (status, reason) in told["said"]:
+                key = (told["test"], told["item"], place)
+                if status is not None and _SEVERITY[status] >= _SEVERITY[worst.get(key, ("pass", ""))[0]]:
+                    worst[key] = (status, reason)
+        found: dict[tuple[str, int], list[CheckResult]] = {}
+        for (test, item_id, place), (status, reason) in worst.items():
+            found.setdefault((item_id, place), []).append(test_result(functions[test], status, reason))
+        return found
+
+    def _untested(self, notes: list[dict[str, Any]]) -> str | None:
+        """Why the scores of the run lack a part, where they come from test functions too and not all of these ran (-k, -x)."""
+        if self.prepared.rubric is not None:
+            return None
+        ran = {(told["test"], told["item"]) for told in notes}
+        wanted = [(t.name, item) for t in self.suite.tests if not t.blocking for item in self._by_item]
+        lacking = [name for name, item in wanted if (name, item) not in ran]
+        return f"{len(lacking)} of {len(wanted)} tests did not run, {lacking[0]} among them" if lacking else None
 
     def summary(self) -> list[str]:
         """The lines of the terminal summary."""
         if self.outcome is None:
             return []
+        if self.untested:
+            return [f"run      {self.outcome.run_id}, not finished: {self.untested}; a session that runs all of them goes on with it"]
         if self.outcome.status != "finished":
             return [f"run {self.outcome.run_id} stopped: {self.outcome.error}; repeat the command to go on"]
         document = run_document(self.store, find_run(self.store, self.outcome.run_id))
@@ -181,6 +231,8 @@ class SuiteSession:
     @property
     def partial(self) -> bool:
         return len(self.prepared.items) < len(self.item_ids)
+
+    untested: str | None = None
 
     def gate(self) -> Any:
         if not hasattr(self, "_gate"):
@@ -224,14 +276,17 @@ class Sessions:
             selected = list(dict.fromkeys(s.item.item_id for s in outcome.settled))
             if len(selected) < len(mine.item_ids):
                 mine.prepared = prepare(suite, self.config, select=selected)
-            mine.outcome = outcome
+            mine.adopt(outcome)
             Path(file).unlink()
             Path(file).with_suffix(".lock").unlink(missing_ok=True)
 
     @property
     def refuses(self) -> bool:
         """Whether a gate of the session does not say PASS."""
-        return any(m.fetched and m.suite.gate is not None and (m.partial or m.gate().decision != "PASS") for m in self.by_key.values())
+        return any(
+            m.fetched and m.suite.gate is not None and (m.partial or m.untested or m.gate().decision != "PASS")
+            for m in self.by_key.values()
+        )
 
     def summary(self) -> Iterator[tuple[str, list[str]]]:
         for mine in self.by_key.values():

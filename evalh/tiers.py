@@ -77,7 +77,7 @@ class Road:
     answer: Callable[[Item], Any]  # the system's outputs for an item
     answer_against: Callable[[Item], Any] | None
     rejudging: bool  # `stored_outputs` are those of another run, and nothing is generated
-    run_tests: bool  # run the suite's test functions here; pytest runs them itself
+    run_tests: bool  # run the suite's tests that follow the judges here; pytest runs them itself
     testing: asyncio.Lock = field(default_factory=asyncio.Lock)  # test functions run one at a time
     failures: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # rows of what failed to answer: see `write`
 
@@ -143,15 +143,14 @@ async def _settle(road: Road, item: Item, unit: tuple[Output, ...]) -> Settled:
 
 
 async def _check(road: Road, item: Item, output: Output) -> list[CheckResult]:
-    """Tier 1: the suite's checks and its blocking tests."""
+    """Tier 1: the suite's checks and its blocking tests (which pytest runs again, for its own report)."""
     stored = road.stored_checks.get((output.item_id, output.system, output.trial))
-    wanted = [c.title for c in road.prepared.checks] + [t.name for t in road.prepared.suite.tests if t.blocking and road.run_tests]
+    wanted = [c.title for c in road.prepared.checks] + [t.name for t in road.prepared.suite.tests if t.blocking]
     by_name = {r.check: r for r in stored or ()}
     if stored and by_name.keys() >= set(wanted):
         return [by_name[name] for name in wanted]
     results = await in_thread(apply_checks, road.prepared.checks, Subject(item, output))
-    if road.run_tests:
-        results += await _tested(road, GradedOutput(item, output, list(results)), blocking=True)
+    results += await _tested(road, GradedOutput(item, output, list(results)), blocking=True)
     for result in results:
         road.engine.write("check_results", check_row(road.run_id, output, result))
     return results
@@ -167,22 +166,26 @@ async def _tested(road: Road, graded: GradedOutput, *, blocking: bool) -> list[C
 
 
 def run_test(test: SuiteTest, graded: GradedOutput) -> CheckResult | None:
-    """A test function as a check: a failed assert (or `pytest.fail`) is a fail, anything else it raises is an error.
-
-    None where the test skips the output (`pytest.skip`): as under pytest, it says nothing then.
-    """
-    status, reason = "pass", ""
+    """A test function as a check; None where it skips the output."""
     try:
         test.function(graded)
-    except AssertionError as error:
-        status, reason = "fail", " ".join(str(error).split())[:500] or "an assert does not hold"
     except BaseException as error:  # the outcomes of pytest are no Exceptions, nor is SystemExit
-        outcome = type(error).__name__ if any(c.__name__ == "OutcomeException" for c in type(error).__mro__) else ""
-        if outcome in ("Skipped", "XFailed"):
-            return None
-        status = "fail" if outcome == "Failed" else "error"
-        reason = (str(error) if outcome else f"{type(error).__name__}: {error}")[:500]
-    return test_result(test, status, reason)
+        status, reason = test_outcome(error)
+        return test_result(test, status, reason) if status is not None else None
+    return test_result(test, "pass", "")
+
+
+def test_outcome(error: BaseException) -> tuple[str | None, str]:
+    """What a test that raised this says of an output, and why: a failed assert (or `pytest.fail`) is a fail, anything else an
+    error. None for `pytest.skip`: it says nothing.
+    """
+    outcome = type(error).__name__ if any(c.__name__ == "OutcomeException" for c in type(error).__mro__) else ""
+    reason = " ".join(str(error).split())[:500]
+    if outcome in ("Skipped", "XFailed"):
+        return None, reason
+    if outcome == "Failed" or isinstance(error, AssertionError):
+        return "fail", reason or "an assert does not hold"
+    return "error", f"{type(error).__name__}: {reason}"[:500]
 
 
 def test_result(test: SuiteTest, status: str, reason: str) -> CheckResult:

@@ -27,6 +27,7 @@ from evalh.sim.server import running
 from evalh.store.store import Store
 from evalh.suites.load import load_suites
 from tests.conftest import ITEMS, Done, replace, started, write_lines
+from tests.test_pytest_plugin import run_pytest
 
 Evalh = Callable[..., Done]
 RECORDED = "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}"
@@ -528,3 +529,108 @@ def test_a_tag_is_looked_for_in_the_suite_of_the_other_run(project: Path, evalh:
     evalh("gate", "--approve", other, "--as", "main")
     second = evalh("run", "refunds.yaml", "--json").json["run"]
     assert evalh("compare", "main", second, "--json").json["a"] == first
+
+
+# ---- under pytest ----------------------------------------------------------------------------------------------------
+
+PLAIN_SUITE = """
+import pytest
+import evalh
+
+suite = evalh.Suite(name="plain", golden="golden/refunds", system=evalh.Recorded("OUTPUTS", family="sim-writer"),
+                    gate=evalh.Gate(minimum=0.5))
+
+@pytest.fixture
+def broken():
+    raise ValueError("no database")
+
+@suite.test
+def test_one(output):
+    ONE
+
+@suite.test
+def test_two(output):
+    assert "days" in output.text
+"""
+
+
+def pytest_on(project: Path, one: str, *args: str, outputs: str = "golden/refunds/outputs/v1.jsonl") -> subprocess.CompletedProcess[str]:
+    (project / "test_plain.py").write_text(PLAIN_SUITE.replace("ONE", one).replace("OUTPUTS", outputs))
+    return run_pytest(project, "test_plain.py", *args)
+
+
+def statuses(evalh: Evalh) -> dict[str, int]:
+    found = rows(evalh, "SELECT status, count(*) AS n FROM check_results WHERE \"check\" = 'test_one' GROUP BY status")
+    return {row["status"]: row["n"] for row in found}
+
+
+def test_fixtures_that_are_used_by_themselves_leave_the_tests_alone(project: Path) -> None:
+    """An autouse fixture of a conftest.py is not taken for the argument that receives the output."""
+    (project / "conftest.py").write_text("import pytest\n\n@pytest.fixture(autouse=True)\ndef a_fixture(request):\n    yield\n")
+    done = pytest_on(project, "assert output.item", "-q")
+    assert f"{2 * ITEMS} passed" in done.stdout, done.stdout
+
+
+def test_what_a_test_raises_is_the_same_under_pytest_and_evalh_run(project: Path, evalh: Evalh) -> None:
+    """A failed assert is a fail, another exception an error that leaves the output unscored, on both roads."""
+    pytest_on(project, "assert output.item.item_id != 'i03'; output.nothing if output.item.item_id == 'i04' else None", "-q")
+    here = (statuses(evalh), rows(evalh, "SELECT route, count(*) AS n FROM scores GROUP BY route ORDER BY route"))
+    assert here[0] == {"pass": ITEMS - 2, "fail": 1, "error": 1}
+    there = evalh("run", "test_plain.py", "--json").json
+    assert {r["route"]: r["n"] for r in here[1]} == there["routes"]
+
+
+def test_every_output_of_an_item_meets_its_tests(project: Path, evalh: Evalh) -> None:
+    """The second trial fails: so does the item, and the row of the first trial says pass."""
+    write_lines(project / "trials.jsonl", [r for r in with_trials(project) if r["system"] == "good-bot"])
+    done = pytest_on(project, "assert 'Bye' not in output.text", "-q", outputs="trials.jsonl")
+    assert f"{ITEMS} failed" in done.stdout
+    found = rows(evalh, "SELECT trial, status, count(*) AS n FROM check_results WHERE \"check\" = 'test_one' GROUP BY ALL ORDER BY trial")
+    assert found == [{"trial": 0, "status": "pass", "n": ITEMS}, {"trial": 1, "status": "fail", "n": ITEMS}]
+
+
+def test_a_blocking_test_blocks_under_pytest_too(project: Path, evalh: Evalh) -> None:
+    """What fails it never reaches a judge and is worth 0, as under `evalh run`."""
+    (project / "test_blocking.py").write_text(
+        "import evalh\n"
+        "suite = evalh.Suite(name='blocking', golden='golden/refunds',\n"
+        "    system=evalh.Recorded('golden/refunds/outputs/v1.jsonl', family='sim-writer'),\n"
+        "    panel=evalh.Panel(judges=[evalh.Judge(model='sim:north-1', source='judges.toml')],\n"
+        "                      rubric=evalh.Rubric(name='good', scale='binary')))\n\n"
+        "@suite.test(blocking=True)\ndef test_not_seven(output):\n    assert 'article 7 ' not in output.text\n"
+    )
+    run_pytest(project, "test_blocking.py", "-q", "-n", "2")
+    assert rows(evalh, "SELECT route, score FROM scores WHERE item_id = 'i07'") == [{"route": "blocked", "score": 0.0}]
+    assert rows(evalh, "SELECT count(*) AS n FROM verdicts WHERE item_id = 'i07'") == [{"n": 0}]
+    assert rows(evalh, "SELECT count(*) AS n FROM check_results") == [{"n": ITEMS}]
+
+
+def test_a_session_that_ran_a_part_of_the_tests_decides_nothing(project: Path, evalh: Evalh) -> None:
+    """Where tests make the score, -x and -k leave the run open; the next whole session goes on with it and decides."""
+    part = pytest_on(project, "assert output.item", "-k", "test_two", "--evalh-gate")
+    assert part.returncode == 1
+    assert "not finished" in part.stdout
+    assert "PASS" not in part.stdout
+    whole = pytest_on(project, "assert output.item")
+    assert "gate     PASS" in whole.stdout
+    assert rows(evalh, "SELECT count(*) AS n FROM runs") == [{"n": 1}]
+    assert statuses(evalh) == {"pass": ITEMS}
+
+
+def test_two_files_with_a_suite_of_one_name_are_two_runs_under_workers(project: Path, evalh: Evalh) -> None:
+    """Workers share a run by file and suite, not by the suite's name alone."""
+    text = PLAIN_SUITE.replace("ONE", "assert True").replace("OUTPUTS", "golden/refunds/outputs/VERSION.jsonl")
+    for version in ("v1", "v2"):
+        (project / f"test_{version}.py").write_text(text.replace("VERSION", version))
+    done = run_pytest(project, "test_v1.py", "test_v2.py", "-q", "-n", "2")
+    assert f"{4 * ITEMS} passed" in done.stdout, done.stdout
+    systems = "SELECT DISTINCT system FROM scores ORDER BY system"
+    assert [r["system"] for r in rows(evalh, systems)] == ["good-bot", "worse-bot"]
+
+
+def test_a_fixture_that_fails_is_no_failure_of_the_output(project: Path, evalh: Evalh) -> None:
+    """The test could not run: an error, so that the output is unscored."""
+    text = PLAIN_SUITE.replace("ONE", "assert True").replace("OUTPUTS", "golden/refunds/outputs/v1.jsonl")
+    (project / "test_plain.py").write_text(text.replace("def test_one(output)", "def test_one(output, broken)"))
+    run_pytest(project, "test_plain.py", "-q")
+    assert statuses(evalh) == {"error": ITEMS}
