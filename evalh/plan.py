@@ -10,7 +10,7 @@ from evalh.judging.presentation import present
 from evalh.prepare import Prepared
 from evalh.providers.prices import price_of
 from evalh.records import Item, Output
-from evalh.sides import JudgeSeat, open_line
+from evalh.sides import JudgeSeat, SystemSide, open_line
 from evalh.systems import RecordedSource, pairs_of
 
 CHARS_PER_TOKEN = 4  # English text; an estimate, and called so
@@ -22,9 +22,11 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
     """The plan of a prepared suite. Numbers of calls are upper bounds: tier 1 and the ledger only lower them."""
     units = _units(prepared)
     judges = [_judge_plan(prepared, seat, units) for seat in prepared.seats]
-    system = _system_plan(prepared)
-    calls = sum(j["calls"] for j in judges) + system["calls"]
-    costs = [j["cost_usd"] for j in judges] + [system["cost_usd"]]
+    system = _system_plan(prepared, prepared.system)
+    against = _system_plan(prepared, prepared.against) if prepared.against else None
+    asked = [system, *([against] if against else [])]
+    calls = sum(part["calls"] for part in (*judges, *asked))
+    costs = [part["cost_usd"] for part in (*judges, *asked)]
     return {
         "suite": prepared.suite.name,
         "golden": {
@@ -34,7 +36,7 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
             "slices": _slices(prepared),
         },
         "system": system,
-        "against": {"names": list(prepared.against.names), "families": prepared.against.families} if prepared.against else None,
+        "against": against,
         "kind": prepared.kind,
         "seed": prepared.seed,
         "checks": [{"check": c.title, "blocking": c.blocking} for c in prepared.checks],
@@ -43,10 +45,10 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
         "labels": prepared.suite.sampling.labels if prepared.suite.sampling else 0,
         "gate": prepared.suite.gate.model_dump() if prepared.suite.gate else None,
         "calls": calls,
-        "tokens": sum(j["tokens"] for j in judges) + system["tokens"],
+        "tokens": sum(part["tokens"] for part in (*judges, *asked)),
         "cost_usd": None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
         "problems": _problems(prepared),
-        "unpriced": [j["model"] for j in judges if j["cost_usd"] is None] + (["system"] if system["cost_usd"] is None else []),
+        "unpriced": [j["model"] for j in judges if j["cost_usd"] is None] + [s["role"] for s in asked if s["cost_usd"] is None],
         "seconds": math.ceil(calls / prepared.config.in_flight) * SECONDS_PER_CALL,
         "assumptions": f"{CHARS_PER_TOKEN} characters a token, {REPLY_TOKENS} tokens a reply, {SECONDS_PER_CALL:g} s a call,"
         f" {prepared.config.in_flight} at a time",
@@ -108,9 +110,9 @@ def _prompt_characters(prepared: Prepared, seat: JudgeSeat, item: Item) -> int:
     return sum(len(m.content) for m in shown.messages)
 
 
-def _system_plan(prepared: Prepared) -> dict[str, Any]:
-    side = prepared.system
+def _system_plan(prepared: Prepared, side: SystemSide) -> dict[str, Any]:
     plan: dict[str, Any] = {
+        "role": side.role,
         "names": list(side.names), "version": side.spec.version, "families": side.families, "kind": type(side.spec).__name__.lower(),
         "calls": 0, "tokens": 0, "cost_usd": 0.0,
     }  # fmt: skip
