@@ -634,3 +634,26 @@ def test_a_fixture_that_fails_is_no_failure_of_the_output(project: Path, evalh: 
     (project / "test_plain.py").write_text(text.replace("def test_one(output)", "def test_one(output, broken)"))
     run_pytest(project, "test_plain.py", "-q")
     assert statuses(evalh) == {"error": ITEMS}
+
+
+# ---- bad input, and the plan -----------------------------------------------------------------------------------------
+
+
+def test_files_that_are_not_utf8_and_suites_that_exit_are_one_line(project: Path, evalh: Evalh) -> None:
+    """Exit 2 with the file, not an internal error, nor the exit code of the suite's own `sys.exit()`."""
+    (project / "latin.yaml").write_bytes((project / "refunds.yaml").read_bytes() + "\n# déjà vu\n".encode("latin-1"))
+    (project / "exits.py").write_text("import evalh, sys\nsys.exit(0)\n")
+    for name, told in (("latin.yaml", "is not UTF-8"), ("exits.py", "cannot be imported: SystemExit")):
+        done = evalh("run", name)
+        assert done.code == 2
+        assert f"{name}" in done.err
+        assert told in done.err
+
+
+def test_a_plan_counts_the_calls_of_both_systems(project: Path, evalh: Evalh) -> None:
+    """A model to compare with is asked and paid for too."""
+    replace(project / "pairs.yaml", "{recorded: golden/refunds/outputs/v1.jsonl, family: sim-writer}\n",
+            "{model: 'sim:writer-1', base_url: 'http://127.0.0.1:9/v1', name: other, family: sim-writer}\n")  # fmt: skip
+    plan = evalh("plan", "pairs.yaml", "--json").json
+    assert plan["calls"] == 2 * ITEMS + ITEMS
+    assert plan["against"]["calls"] == ITEMS

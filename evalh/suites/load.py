@@ -68,7 +68,7 @@ def is_yaml_suite(path: Path) -> bool:
 
 def load_yaml(path: Path) -> Suite:
     """One suite from a YAML file; every error names the line."""
-    data, lines = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    data, lines = read_yaml(_text_of(path, str(path)), str(path))
     if not isinstance(data, dict):
         raise InputError("a suite is a mapping with `name`, `golden` and `system`", where=f"{path}:1")
     try:
@@ -99,11 +99,12 @@ def load_python(path: Path) -> list[Suite]:
         raise _explain(error, f"{path}:{_line_of(error, path)}", {}) from None
     except EvalhError as error:
         raise InputError(error.what, where=error.where or f"{path}:{_line_of(error, path)}", hint=error.hint) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"cannot be imported: {type(error).__name__}: {error}", where=f"{path}:{_line_of(error, path)}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
-    return [_bound(value, path) for value in vars(module).values() if isinstance(value, Suite)]
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Suite)}  # a suite may have two names
+    return [_bound(suite, path) for suite in found.values()]
 
 
 def bind(suite: Suite, path: Path) -> Suite:
@@ -151,7 +152,7 @@ def load_rubric(rubric: str | Rubric, resolve: Resolver) -> Rubric:
     if isinstance(rubric, Rubric):
         return rubric
     path = resolve(rubric)
-    text = path.read_text(encoding="utf-8")
+    text = _text_of(path, rubric)
     front = _FRONT.match(text)
     head, lines = read_yaml(front.group(1), rubric, first_line=2) if front else ({}, {})
     if not isinstance(head, dict):
@@ -161,6 +162,15 @@ def load_rubric(rubric: str | Rubric, resolve: Resolver) -> Rubric:
         return Rubric(**{"name": path.stem, "instructions": body.strip(), **head})
     except ValidationError as error:
         raise _explain(error, rubric, lines) from None
+
+
+def _text_of(path: Path, where: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"byte {error.start + 1} is not UTF-8", where=where, hint="save the file as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=where) from None
 
 
 def read_yaml(text: str, where: str, first_line: int = 1) -> tuple[Any, dict[tuple[Any, ...], int]]:
