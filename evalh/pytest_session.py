@@ -189,7 +189,7 @@ class SuiteSession:
 
     def _untested(self, notes: list[dict[str, Any]]) -> str | None:
         """Why the scores of the run lack a part, where they come from test functions too and not all of these ran (-k, -x)."""
-        if self.prepared.rubric is not None:
+        if self.prepared.rubric is not None or self.partial:  # a part of the items is looked at and decides nothing anyhow
             return None
         ran = {(told["test"], told["item"]) for told in notes}
         wanted = [(t.name, item) for t in self.suite.tests if not t.blocking for item in self._by_item]
@@ -201,7 +201,7 @@ class SuiteSession:
         if self.outcome is None:
             return []
         if self.untested:
-            return [f"run      {self.outcome.run_id}, not finished: {self.untested}; a session that runs all of them goes on with it"]
+            return [f"run      {self.outcome.run_id}, not finished: {self.untested}", *self._gate_lines(), f"store    {self.store.path}"]
         if self.outcome.status != "finished":
             return [f"run {self.outcome.run_id} stopped: {self.outcome.error}; repeat the command to go on"]
         document = run_document(self.store, find_run(self.store, self.outcome.run_id))
@@ -225,6 +225,8 @@ class SuiteSession:
             return []
         if self.partial:
             return [f"gate     not decided: {len(self.prepared.items)} of {len(self.item_ids)} items were selected"]
+        if self.untested:
+            return ["gate     not decided: a session that runs all tests goes on with this run"]
         decision = self.gate()
         return [f"gate     {decision.decision}", *(f"         {reason}" for reason in decision.reasons)]
 
