@@ -76,6 +76,7 @@ class Done(NamedTuple):
 
     @property
     def json(self) -> Any:
+        assert self.out, f"nothing on standard output, exit {self.code}: {self.err}"
         return json.loads(self.out)
 
 

@@ -115,6 +115,7 @@ def test_a_row_that_must_be_new_stops_the_whole_append(tmp_path: Path) -> None:
     assert store.query("SELECT count(*) AS n FROM outputs") == [{"n": 0}]
 
 
+@pytest.mark.timeout(300)
 def test_two_writers_and_a_reader_share_the_file(tmp_path: Path) -> None:
     """Two processes append at once while a third reads in a loop: no error, no lost row, no double row."""
     path = tmp_path / "s.duckdb"
@@ -137,7 +138,7 @@ def test_two_writers_and_a_reader_share_the_file(tmp_path: Path) -> None:
     )
     with program(write, path, "a") as a, program(write, path, "b") as b, program(read, path) as reader:
         for process in (a, b, reader):
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=240)
             assert process.returncode == 0, errors
     (row,) = Store(path).query("SELECT count(*) AS n, count(DISTINCT (run_id, item_id)) AS different FROM outputs")
     assert row == {"n": 600, "different": 600}

@@ -43,6 +43,7 @@ if __name__ == "__main__":
         else:
             print(json.dumps({"item_id": row["item_id"], "output": answer(row["input"])}), flush=True)
 """)
+    sys.modules.pop("bots", None)
     sys.path.insert(0, str(project))
     yield project
     sys.path.remove(str(project))
