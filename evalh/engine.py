@@ -19,6 +19,7 @@ from evalh.errors import ProviderBusy, ProviderDown, ProviderUnusable, UsageErro
 from evalh.fingerprints import content_hash
 from evalh.providers.base import Price, Provider, Reply, Request, Target
 from evalh.records import ToolCall
+from evalh.redaction import redacted
 
 BUSY_TRIES = 8  # requests for one call of a provider that says it is busy, the first included
 DOWN_TRIES = 4  # requests for one call of a provider that does not answer
@@ -210,7 +211,7 @@ def _row(
         "version": reply.version,
         "system_fingerprint": reply.system_fingerprint,
         "messages": [m.model_dump() for m in request.messages],
-        "params": target.model_dump(exclude={"provider", "model"}, exclude_none=True),
+        "params": redacted(target.model_dump(exclude={"provider", "model"}, exclude_none=True)),
         "reply": reply.text,
         "reply_tool_calls": [c.model_dump() for c in reply.tool_calls],
         "finish_reason": reply.finish_reason,

@@ -23,6 +23,7 @@ from evalh.interchange.importing import golden_rows
 from evalh.judging.parsing import PARSER_VERSION
 from evalh.prepare import Prepared
 from evalh.records import CheckResult, Item, Output
+from evalh.redaction import redacted
 from evalh.rows import check_row, frozen_rows, label_row, now
 from evalh.sampling import Unit, draw
 from evalh.sides import SystemSide, open_line
@@ -255,7 +256,7 @@ def _judge_rows(prepared: Prepared, outcome: RunOutcome) -> list[dict[str, Any]]
             "run_id": outcome.run_id, "judge": seat.name, "judge_version": version, "prompt": seat.prompt, "provider": seat.target.provider,
             "model": seat.target.model, "family": seat.family.name if seat.family else None,
             "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "prompt_hash": prepared.prompt_hash,
-            "parser_version": PARSER_VERSION, "params": seat.target.model_dump(mode="json", exclude_none=True),
+            "parser_version": PARSER_VERSION, "params": redacted(seat.target.model_dump(mode="json", exclude_none=True)),
             "same_family": bool(seat.same_family), "simulated": seat.target.provider == "sim",
         }
         for seat in prepared.seats

@@ -18,6 +18,7 @@ from evalh.judging.families import Families
 from evalh.judging.presentation import Blinding, prompt_hash
 from evalh.judging.rubric import Rubric
 from evalh.records import Item, Label, Output
+from evalh.redaction import redacted
 from evalh.sides import JudgeSeat, SystemSide, callable_name, identity, seats_of, side_identity, side_of
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
@@ -67,7 +68,7 @@ class Prepared:
     @property
     def settings(self) -> dict[str, Any]:
         """What the run's record keeps: the suite as it was run, the rubric whole, and the seed."""
-        return {
+        settings = {
             **self.suite.model_dump(mode="json", fallback=callable_name),
             "system": self.system.spec.model_dump(mode="json", fallback=callable_name),  # not the suite's, where --system replaced it
             "checks": [
@@ -87,6 +88,7 @@ class Prepared:
             "suite_items": self.suite_items,
             "items": [i.item_id for i in self.items] if len(self.items) < len(self.golden.items) else "all",
         }
+        return {name: redacted(value) for name, value in settings.items()}
 
     @property
     def run_key(self) -> str:

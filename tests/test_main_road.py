@@ -428,3 +428,20 @@ def test_half_a_surrogate_pair_from_a_system_is_shown_and_lost_nowhere(project: 
     assert done.code == 0, done.err
     assert done.json["routes"] == {"judged": ITEMS}
     assert "\ufffd" in rows(evalh, "SELECT output FROM outputs LIMIT 1")[0]["output"]
+
+
+def test_a_secret_that_stands_in_a_suite_is_not_stored(project: Path, evalh: Evalh) -> None:
+    """Whatever a suite writes under a name that says secret stays out of every table, journal and report."""
+    replace(
+        project / "refunds.yaml",
+        '{model: "sim:north-1", source: judges.toml}',
+        '{model: "sim:north-1", source: judges.toml, params: {metadata: {session_token: hush-hush-1}}}',
+    )
+    replace(project / "refunds.yaml", "{max-chars: 400}", "{shell-command: {command: ['true'], env: {API_KEY: hush-hush-2}}}")
+    done = evalh("run", "refunds.yaml", "--limit", "2")
+    assert done.code == 0, done.err
+    evalh("report", "--html", "r.html")
+    written = b"".join(p.read_bytes() for p in [*project.joinpath(".evalh").rglob("*"), project / "r.html"] if p.is_file())
+    assert b"hush-hush" not in written
+    kept = rows(evalh, "SELECT CAST(settings AS VARCHAR) AS s FROM runs")[0]["s"]
+    assert "[not stored]" in kept

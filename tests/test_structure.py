@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "evalh"
 
 LAYERS: list[set[str]] = [
-    {"evalh.errors", "evalh.records", "evalh.fingerprints", "evalh.threads", "evalh"},
+    {"evalh.errors", "evalh.records", "evalh.fingerprints", "evalh.redaction", "evalh.threads", "evalh"},
     {"evalh.checks", "evalh.judging", "evalh.stats", "evalh.sampling"},
     {"evalh.config", "evalh.suites", "evalh.providers", "evalh.store", "evalh.interchange", "evalh.systems", "evalh.graded"},
     {"evalh.rows", "evalh.engine", "evalh.sides", "evalh.prepare", "evalh.tiers", "evalh.pipeline", "evalh.plan", "evalh.gate",
