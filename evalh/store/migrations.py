@@ -111,7 +111,19 @@ CREATE TABLE provider_calls (
 );
 """
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "first tables", _FIRST_TABLES),)
+_LEDGER = """
+ALTER TABLE provider_calls ADD COLUMN mode VARCHAR;
+ALTER TABLE provider_calls ADD COLUMN cleared_at TIMESTAMP;
+CREATE TABLE provider_batches (
+    batch_id VARCHAR, event VARCHAR, "at" TIMESTAMP, run_id VARCHAR, provider VARCHAR, model VARCHAR, line VARCHAR, call_ids VARCHAR[],
+    detail VARCHAR, PRIMARY KEY (batch_id, event)
+);
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "first tables", _FIRST_TABLES),
+    Migration(2, "batches, and calls that were cleared", _LEDGER),
+)
 
 
 def schema_number(connection: duckdb.DuckDBPyConnection, path: Path) -> int:

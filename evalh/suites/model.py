@@ -39,6 +39,9 @@ class Asked(Part):
     max_tokens: int = Field(default=1024, description="longest reply")
     timeout_s: float = Field(default=60.0, description="seconds for one call")
     params: dict[str, Any] = Field(default_factory=dict, description="sent to the provider as they are")
+    mode: Literal["direct", "batch"] = Field(
+        default="direct", description="`batch` (openai, anthropic): through the provider's batch API, at half the price, within a day"
+    )
 
 
 class System(Part):
