@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from evalh.suites.model import Recorded as Recorded
     from evalh.suites.model import Sampling as Sampling
     from evalh.suites.model import Suite as Suite
+    from evalh.suites.model import Trials as Trials
 
 __version__ = "0.1.0"
 
@@ -44,11 +45,12 @@ _HOME = {
     "Recorded": "evalh.suites.model",
     "Sampling": "evalh.suites.model",
     "Suite": "evalh.suites.model",
+    "Trials": "evalh.suites.model",
 }
 
 __all__ = [
     "Command", "Criterion", "Endpoint", "Function", "Gate", "Item", "Judge", "Model", "Output", "Panel", "Recorded", "Rubric", "Sampling",
-    "Suite", "ToolCall", "__version__", "checks",
+    "Suite", "ToolCall", "Trials", "__version__", "checks",
 ]  # fmt: skip
 
 

@@ -18,14 +18,32 @@ STORE = ".evalh/evalh.duckdb"
 _MARKS = ("evalh.toml", "pyproject.toml", ".git")
 
 
-class ProviderConfig(BaseModel):
-    """Where a provider is and which environment variable holds its key."""
+class Limits(BaseModel):
+    """How much a provider, or one of its models, is asked at most."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    in_flight: int | None = Field(default=None, ge=1, description="calls at one time")
+    requests_per_minute: float | None = Field(default=None, gt=0, description="requests of one model in any 60 seconds")
+    tokens_per_minute: float | None = Field(
+        default=None, gt=0, description="tokens of one model in any 60 seconds, estimated before a call"
+    )
+    deadline_s: float | None = Field(default=None, gt=0, description="seconds for one call with all its retries; 600 where not given")
+
+
+class ProviderConfig(Limits):
+    """Where a provider is, which environment variable holds its key, and how much it is asked at most."""
+
     base_url: str | None = Field(default=None, description="where its models are asked, unless a suite says otherwise")
     api_key_env: str | None = Field(default=None, description="the environment variable that holds the key")
-    in_flight: int | None = Field(default=None, ge=1, description="calls of this provider at one time")
+    in_flight: int | None = Field(default=None, ge=1, description="calls of this provider at one time, all its models together")
+    models: dict[str, Limits] = Field(default_factory=dict, description="limits of single models, by name: they go before the provider's")
+
+    def limits_of(self, model: str) -> Limits:
+        """The limits of one model: its own, else the provider's (whose `in_flight` holds for all models together)."""
+        own = self.models.get(model, Limits())
+        shared = {name: getattr(self, name) for name in Limits.model_fields if name != "in_flight"}
+        return Limits(**{**shared, **own.model_dump(exclude_none=True)})
 
 
 class Config(BaseModel):
@@ -34,7 +52,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str | None = Field(default=None, description="the store, relative to the project's root; `.evalh/evalh.duckdb` where not given")
-    in_flight: int = Field(default=32, ge=1, le=1000, description="model calls at one time")
+    in_flight: int = Field(default=32, ge=1, le=1000, description="calls of one model at one time, at most")
     families: dict[str, dict[str, Any]] = Field(default_factory=dict, description="families to add to families.toml, or to replace there")
     prices: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="`provider:model` → {input, output, as_of}, USD per million tokens"

@@ -81,6 +81,10 @@ class ProviderDown(ProviderError):
     retryable = True
 
 
+class ProviderSlow(ProviderDown):
+    """The provider did not answer in time."""
+
+
 class ProviderRefused(ProviderError):
     """The provider will never answer this request: malformed, too long, not recorded."""
 

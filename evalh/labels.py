@@ -7,7 +7,7 @@ label keeps the inclusion probability and the stratum of its task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ from evalh.judging.families import Families
 from evalh.judging.masking import mask
 from evalh.judging.presentation import shown_text
 from evalh.judging.rubric import Rubric
-from evalh.records import Output, ToolCall
+from evalh.records import Label, Output, ToolCall
+from evalh.rows import label_row
+from evalh.store.journal import Journal
 from evalh.store.queries import golden_of_run, label_progress, label_tasks, labels_of_tasks, of_run, run_settings, tasks_by_id
 from evalh.store.store import Store
 
 Row = dict[str, Any]
 
+ADD_WAITS_S = 0.2  # for a store that is busy: the label is on disk already
 WHOLE_QUESTION = "Which answer is better, by the instructions?"
 
 
@@ -77,6 +80,45 @@ def import_labels(store: Store, path: Path, annotator: str) -> int:
                 refuse(path, line, row["aspect"], fault, "a label is not changed; leave the line out, or name another annotator")
     store.append({"labels": new})
     return len(new)
+
+
+def add(store: Store, run: str, labels: Sequence[Label]) -> int:
+    """Add labels that people gave, from any number of threads and processes at a time; how many.
+
+    Each keeps the task, the inclusion probability and the stratum by which its output was drawn, where it was. They are on
+    disk when this returns; where the store is busy (a run writes to it, a report reads it) they go in with the next command
+    that uses it. The same person's second label of one output and aspect is left out. Raises UsageError for an unknown run.
+    """
+    tasks = _tasks_of(store, run)
+    quick = Store(store.path, wait_s=ADD_WAITS_S, notice=_say_nothing)
+    with Journal(quick, "labels") as journal:
+        for label in labels:
+            drawn = tasks.get((label.item_id, frozenset(label.systems)), {})
+            journal.append("labels", {**label_row(run, label), **drawn})
+    return len(labels)
+
+
+def _say_nothing(_line: str) -> None:
+    """That a label waits in the journal is no news to a labeller."""
+
+
+_known_tasks: dict[tuple[Path, str], dict[tuple[str, frozenset[str]], Row]] = {}  # of finished runs: they do not change
+
+
+def _tasks_of(store: Store, run: str) -> dict[tuple[str, frozenset[str]], Row]:
+    """What a label takes over from its task, by item and systems."""
+    key = (store.path.resolve(), run)
+    if key not in _known_tasks:
+        run_settings(store, run)
+        tasks: dict[tuple[str, frozenset[str]], Row] = {}
+        for task in of_run(store, "label_tasks", run):
+            systems = frozenset(name for name in (task["system"], task["against"]) if name)
+            kept = ("task_id", "inclusion_probability", "stratum", "output_hash")
+            tasks.setdefault((task["item_id"], systems), {name: task[name] for name in kept})
+        if not tasks:
+            return tasks
+        _known_tasks[key] = tasks
+    return _known_tasks[key]
 
 
 def status(store: Store, run: str) -> dict[str, Any]:

@@ -1,57 +1,56 @@
 """The main road: load suite, get outputs, checks, panel, sample for people, store. One run from start to end.
 
-    prepare ─ open the run (or resume it) ─ every item through the tiers ─ sample ─ finish
+    prepare ─ open the run (or resume it) ─ every item through the tiers (`flow`) ─ sample ─ finish
 
-Every row is in the journal before it counts and in DuckDB soon after; a run can be stopped at any point and the same
-command goes on where it was: stored outputs and answered calls are not asked again, and keys keep rows from doubling.
+What was paid for is in the journal before it counts, everything else in DuckDB soon after; a run can be stopped at any
+point and the same command goes on where it was: items that are in the store are done, answered calls are not asked again,
+and keys keep rows from doubling.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from evalh import __version__
+from evalh.checks.apply import apply_many
+from evalh.checks.pool import Pool
+from evalh.costs import budget_of, prices_of
 from evalh.engine import BudgetReached, Engine, Line, Spending, check_prices
-from evalh.errors import EvalhError, StoreBusy, UsageError
+from evalh.engine.batching import Batcher
+from evalh.engine.ledger import Ledger
+from evalh.engine.line import Ways
+from evalh.errors import EvalhError, UsageError
 from evalh.fingerprints import content_hash
-from evalh.interchange.importing import golden_rows
+from evalh.flow import Flow, Progress, Side, Stored, Watch
 from evalh.judging.parsing import PARSER_VERSION
 from evalh.prepare import Prepared
-from evalh.records import CheckResult, Item, Output
+from evalh.providers.batches import batches_of
+from evalh.records import CheckResult, Output
 from evalh.redaction import redacted
-from evalh.rows import check_row, frozen_rows, label_row, now
+from evalh.rows import check_columns, frozen_rows, golden_row, item_columns, label_row, now, score_columns
 from evalh.sampling import Unit, draw
 from evalh.sides import SystemSide, open_line
-from evalh.store.journal import Journal
-from evalh.store.runs import checks_of, known_calls, outputs_of, paid_for, unfinished_run
+from evalh.store.batches import open_batches
+from evalh.store.journal import Journal, alone
+from evalh.store.ledger import paid_for
+from evalh.store.resume import ended_items, retried_by, sampled_units, set_back, stored_items, systems_answered, versions_of
+from evalh.store.runs import find_run, outputs_of, unfinished_run
 from evalh.store.store import Store
 from evalh.suites.model import Command, Function, Model
 from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
 from evalh.threads import run_to_end
-from evalh.tiers import Road, Settled, line_key, travel, with_check_score
+from evalh.tiers import Road, Settled, line_key, with_check_score
 
-FOLD_EVERY_S = 1.0
-
-Watch = Callable[["Progress"], None]
-
-
-@dataclass
-class Progress:
-    """How far a run is; handed to whoever watches it after every item."""
-
-    run_id: str
-    total: int
-    done: int = 0
-    blocked: int = 0
-    unscored: int = 0
-    asked: int = 0
-    cached: int = 0
-    spent_usd: float = 0.0
+GOLDEN_PAGE = 16_384  # items of a golden set that go into the store at once
+CLOSE_WITHIN_S = 0.5  # of an interrupted run: connections and programs
 
 
 class RunOptions(NamedTuple):
@@ -59,14 +58,16 @@ class RunOptions(NamedTuple):
 
     budget_usd: float | None = None
     rejudge: str | None = None  # a run whose stored outputs are judged again
+    retry: str | None = None  # a finished run whose errors are asked again; what it has is taken over
     fresh: bool = False  # ask again what was answered in earlier runs
     resume: bool = True
+    keep: bool = False  # the outcome holds every output that was settled: for callers that want all of them in memory
     leave_open: bool = False  # pytest runs the test functions itself and closes the run afterwards
 
 
 @dataclass
 class RunOutcome:
-    """What a run came to. `settled` is one record per output (or pair)."""
+    """What a run came to. `settled` is one record per output (or pair), where the run was left open."""
 
     run_id: str
     status: str  # finished, interrupted, over_budget, failed
@@ -74,18 +75,18 @@ class RunOutcome:
     settled: list[Settled] = field(default_factory=list)
     spending: Spending = field(default_factory=Spending)
     error: EvalhError | None = None
+    gone: list[str] = field(default_factory=list)  # models that had stopped answering when the run came to its end
 
 
 @dataclass(frozen=True)
 class _Start:
-    """What a run starts from: the prepared suite, its open providers, and the outputs of another run for `--rejudge`."""
+    """What a run starts from: the prepared suite and its open providers."""
 
     prepared: Prepared
     options: RunOptions
     store: Store
     judges: dict[str, Line]  # by judge name and prompt
     systems: dict[str, Line]  # by role
-    given: dict[str, list[Output]] | None
 
     @property
     def lines(self) -> list[Line]:
@@ -95,47 +96,72 @@ class _Start:
 def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | None = None) -> RunOutcome:
     """Run a prepared suite. Raises InputError before anything is stored; an interrupt ends the run as resumable."""
     start = _start(prepared, store, options)
-    store.fold_journals()
-    run_id, resumed = open_run(prepared, store, options)
-    before = paid_for(store, run_id) if resumed else 0.0  # the budget is the run's, however often it is stopped
-    outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(options.budget_usd, before))
-    with Journal(store, run_id, alone=True) as journal:
-        if resumed:
-            _event(journal, run_id, "running", "resumed")
-        else:
-            _write_run(journal, prepared, run_id, options)
-            journal.fold()  # from here on the same command finds this run
-        try:
-            run_to_end(lambda: _run_all(start, journal, outcome, watch))
-        except KeyboardInterrupt:
-            outcome.status = "interrupted"
-        except BudgetReached:
-            outcome.status = "over_budget"
-        except EvalhError as error:
-            outcome.status, outcome.error = "failed", error
-        if outcome.status != "finished" or not options.leave_open:
-            _end(prepared, journal, outcome)
-        journal.fold()
+    key = run_key(prepared, options) if options.resume else secrets.token_hex(8)
+    with alone(store, f"{prepared.suite.name}-{key}", f"suite {prepared.suite.name}, with these settings,"):
+        store.fold_journals()
+        run_id, resumed = open_run(prepared, store, options)
+        before = paid_for(store, run_id) if resumed else 0.0  # the budget is the run's, however often it is stopped
+        outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(budget_of(prepared, options.budget_usd), before))
+        with Journal(store, run_id) as journal:
+            _open(start, journal, outcome)
+            try:
+                run_to_end(lambda: _run_all(start, journal, outcome, watch))
+            except KeyboardInterrupt:
+                outcome.status = "interrupted"
+            except BudgetReached:
+                outcome.status = "over_budget"
+            except EvalhError as error:
+                outcome.status, outcome.error = "failed", error
+            _end(prepared, journal, outcome, open_still=options.leave_open)
     return outcome
+
+
+def _open(start: _Start, journal: Journal, outcome: RunOutcome) -> None:
+    """Write what the run is; from here on the same command finds it."""
+    if outcome.resumed:
+        set_back(start.store, outcome.run_id)
+        _event(journal, outcome.run_id, "running", "resumed")
+    else:
+        _write_run(journal, start.prepared, outcome.run_id, start.options)
+        journal.fold()
 
 
 def _start(prepared: Prepared, store: Store, options: RunOptions) -> _Start:
     """Open every provider, so that a missing key or recording is found before anything is stored or paid for."""
     config = prepared.config
-    judges = {line_key(seat): open_line(seat.target, config, seat.family.name if seat.family else None) for seat in prepared.seats}
-    given = stored_outputs(store, options.rejudge, prepared) if options.rejudge else None
-    asked = [] if given is not None else _sides(prepared)  # with --rejudge nothing is generated: the system needs no key
-    systems = {side.role: open_line(side.target, config) for side in asked if side.target is not None}
-    start = _Start(prepared, options, store, judges, systems, given)
-    check_prices(start.lines, options.budget_usd)
+    protocol = content_hash(prepared.rubric.rubric_hash if prepared.rubric else None, prepared.prompt_hash, PARSER_VERSION)
+    judges = {
+        line_key(seat): open_line(seat.target, config, line_key(seat), seat.judge, seat.family.name if seat.family else None, protocol)
+        for seat in prepared.seats
+    }
+    if options.rejudge:
+        _check_outputs_stored(store, options.rejudge, prepared)
+    asked = [] if options.rejudge else _sides(prepared)  # with --rejudge nothing is generated: the system needs no key
+    systems = {
+        side.role: open_line(side.target, config, side.names[0], side.spec)
+        for side in asked
+        if side.target is not None and isinstance(side.spec, Model)
+    }
+    start = _Start(prepared, options, store, judges, systems)
+    ways = Ways(config, store.notice)
+    for line in start.lines:
+        ways.open(line)
+    check_prices(start.lines, budget_of(prepared, options.budget_usd))
     return start
 
 
-def _end(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
-    """The scores and the sample of a run that came to its end, and the event that says how it ended."""
-    if outcome.status == "finished":
-        finish(prepared, journal, outcome)
-    _event(journal, outcome.run_id, outcome.status, str(outcome.error or ""))
+def _end(prepared: Prepared, journal: Journal, outcome: RunOutcome, *, open_still: bool = False) -> None:
+    """The judges and the sample of a run that came to its end, and the event that says how it ended."""
+    if outcome.status == "interrupted":
+        _event(journal, outcome.run_id, "interrupted", "")
+        journal.leave()  # whoever pressed Ctrl-C waits for nothing: the next command folds what is on disk
+        return
+    if outcome.status == "finished" and not open_still:
+        journal.fold()  # what follows is made from the store
+        finish(prepared, journal, outcome.run_id)
+    if outcome.status != "finished" or not open_still:
+        _event(journal, outcome.run_id, outcome.status, str(outcome.error or ""))
+    journal.fold()
 
 
 def close_run(
@@ -146,6 +172,7 @@ def close_run(
     A run whose scores lack a part (`whole` is false) is not finished: it can go on.
     """
     places: dict[str, int] = {}
+    made: list[tuple[Output, CheckResult]] = []
     with Journal(store, outcome.run_id) as journal:
         for number, settled in enumerate(outcome.settled):
             place = places[settled.item.item_id] = places.get(settled.item.item_id, -1) + 1
@@ -153,107 +180,154 @@ def close_run(
             results = [r for r in tests.get((settled.item.item_id, place), ()) if r.check not in known]
             merged = settled._replace(checks=(*settled.checks, *results))
             outcome.settled[number] = merged if prepared.rubric is not None else with_check_score(merged)
-            for result in results if whole else ():
-                journal.append("check_results", check_row(outcome.run_id, settled.output, result))
+            made += [(settled.output, result) for result in results]
+        if whole:
+            journal.derive([*check_columns(outcome.run_id, made), *score_columns(outcome.run_id, outcome.settled)])
         outcome.status = outcome.status if whole else "interrupted"
         _end(prepared, journal, outcome)
         journal.fold()
 
 
+def _store_items(prepared: Prepared, journal: Journal, resumed: bool) -> bool:
+    """Whether the golden set goes into the store as its items come by. Where the run takes a part of it, it goes in here."""
+    golden = prepared.golden
+    if stored_items(journal.store, golden.name, golden.golden_hash) == len(golden.items):
+        return False
+    if len(prepared.items) == len(golden.items) and not resumed:
+        return True
+    items = iter(golden.items)
+    while page := list(islice(items, GOLDEN_PAGE)):
+        journal.derive(item_columns(golden, page))
+        journal.fold()
+    return False
+
+
 async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: Watch | None) -> None:
-    """Every item through the tiers, while the journal is folded into the store; connections are closed at the end."""
+    """Every item through the tiers; connections are closed at the end."""
     prepared, options, store, run_id = start.prepared, start.options, start.store, outcome.run_id
-    known = known_calls(store, [(line.target.provider, line.target.model) for line in start.lines if line.keeps_replies])
-    config = prepared.config
-    limits = {name: provider.in_flight for name, provider in config.providers.items() if provider.in_flight is not None}
+    models = [(line.target.provider, line.target.model) for line in start.lines if line.keeps_replies]
     engine = Engine(
-        run_id, journal.append, known, outcome.spending, in_flight=config.in_flight, fresh=options.fresh, provider_limits=limits
+        run_id,
+        journal.append,
+        Ledger(store, models, journal.fold),
+        outcome.spending,
+        judges=list(start.judges.values()),
+        systems=list(start.systems.values()),
+        fresh=_fresh(store, run_id, options),
     )
-    sources = {side.role: _source(side, prepared, engine, start.systems) for side in _sides(prepared)}
-    stored = outputs_of(store, run_id) if outcome.resumed else {}
-    road = Road(
-        prepared=prepared,
-        engine=engine,
-        lines=start.judges,
-        stored_outputs=stored if start.given is None else start.given,
-        stored_checks=checks_of(store, run_id) if outcome.resumed else {},
-        answer=sources["system"].answer,
-        answer_against=sources["against"].answer if "against" in sources else None,
-        rejudging=start.given is not None,
-        run_tests=not options.leave_open,
+    for line in start.lines:
+        if line.in_batches:
+            line.batcher = _batcher(line, start, engine, journal)
+    pool = Pool(prepared.checks)  # for one thread; checks that wait have many
+    checking = partial(apply_many, prepared.checks) if any(c.waits for c in prepared.checks) else pool.apply
+    road = Road(prepared, engine, start.judges, checking, prepared.suite.tests, run_tests=not options.leave_open)
+    sides = [Side(side, _source(side, prepared, engine, start.systems)) for side in _sides(prepared)]
+    ended = ended_items(store, run_id) if outcome.resumed else set()
+    flow = Flow(
+        road,
+        sides,
+        journal,
+        Progress(run_id, total=len(prepared.items)),
+        trials=prepared.trials,
+        stored=_stored(store, outcome, options),
+        rejudging=options.rejudge is not None,
+        store_items=_store_items(prepared, journal, outcome.resumed),
+        watch=watch,
+        keep=options.keep or options.leave_open,
+        open_still=options.leave_open,
     )
-    folding = asyncio.create_task(_fold_now_and_then(journal))
+    flow.progress.done = len(ended)
     try:
-        await run_items(road, prepared.items, outcome, watch)
-        for table, row in road.failures:
-            journal.append(table, row)
-    finally:
-        folding.cancel()
-        closing = [line.provider.aclose() for line in start.lines] + [source.aclose() for source in sources.values()]
-        await asyncio.gather(folding, *closing, return_exceptions=True)
+        with closing(pool):
+            await flow.run((item for item in prepared.items if item.item_id not in ended) if ended else prepared.items)
+    except asyncio.CancelledError:
+        await _close(road, sides, CLOSE_WITHIN_S)
+        raise
+    except BaseException:
+        await _close(road, sides, None)
+        raise
+    await _close(road, sides, None)
+    outcome.settled = flow.settled
+    outcome.gone = list(dict.fromkeys(line.target.ref for line in start.lines if line.circuit.is_open))
 
 
-async def run_items(road: Road, items: Sequence[Item], outcome: RunOutcome, watch: Watch | None) -> None:
-    """Every item through the tiers, a bounded number at a time. The first fatal error stops the others."""
-    progress = Progress(road.run_id, total=len(items))
-    queue = iter(items)
+def _stored(store: Store, outcome: RunOutcome, options: RunOptions) -> Stored | None:
+    """Where outputs are that need not be asked for: of the run that is judged again or retried, or this run's own."""
+    taken = options.rejudge or options.retry or (outcome.run_id if outcome.resumed else None)
+    if taken is None:
+        return None
 
-    async def worker() -> None:
-        for item in queue:  # one iterator for all workers: each item is taken once
-            settled = await travel(road, item)
-            outcome.settled += settled
-            _count(progress, settled, road.engine)
-            if watch is not None:
-                watch(progress)
+    def outputs(item_ids: Sequence[str]) -> Mapping[str, Sequence[Output]]:
+        own = outputs_of(store, outcome.run_id, item_ids) if outcome.resumed and taken != outcome.run_id else {}
+        return {**outputs_of(store, taken, item_ids), **own}
 
+    return outputs
+
+
+def _fresh(store: Store, run_id: str, options: RunOptions) -> str | None:
+    """What tells the calls of a fresh run apart: its name. A run that retries one shares its calls."""
+    taken = options.retry
+    while taken is not None:
+        run_id, taken = taken, retried_by(store, taken)
+    return run_id if options.fresh else None
+
+
+async def _close(road: Road, sides: Sequence[Side], within_s: float | None) -> None:
+    """Close connections and programs; of an interrupted run only as long as nobody notices."""
+    lines = [*road.engine.judges, *road.engine.systems]
+    batchers = {id(line.batcher): line.batcher for line in lines if line.batcher is not None}
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(items), road.engine.in_flight)):
-                group.create_task(worker())
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        async with asyncio.timeout(within_s):
+            await asyncio.gather(*(b.aclose() for b in batchers.values()), return_exceptions=True)
+            providers = [line.provider.aclose() for line in lines] + [side.source.aclose() for side in sides]
+            await asyncio.gather(*providers, return_exceptions=True)
+    except TimeoutError:
+        return
 
 
-async def _fold_now_and_then(journal: Journal) -> None:
-    while True:
-        await asyncio.sleep(FOLD_EVERY_S)
-        try:
-            await asyncio.to_thread(journal.fold)
-        except StoreBusy:
-            continue  # the rows stay in the journal; the next turn, the end of the run or the next command folds them
+def _batcher(line: Line, start: _Start, engine: Engine, journal: Journal) -> Batcher:
+    """What collects the calls of a line into batches; lines of one model share it."""
+    for other in start.lines:
+        if other.batcher is not None and other.identity == line.identity:
+            return other.batcher
+    return Batcher(
+        batches_of(line.target, line.provider),
+        line.target,
+        line=line.identity,
+        run_id=engine.run_id,
+        write=journal.append,
+        deliver=lambda call_id, reply: engine.deliver(line, call_id, reply),
+        notice=start.store.notice,
+        open_batches=open_batches(start.store, line.identity),
+    )
 
 
-def finish(prepared: Prepared, journal: Journal, outcome: RunOutcome) -> None:
-    """The end of a run: the scores, and the sample that people will label."""
-    for settled in outcome.settled:
-        journal.append("scores", settled.row(outcome.run_id))
-    for row in _judge_rows(prepared, outcome):
+def finish(prepared: Prepared, journal: Journal, run_id: str) -> None:
+    """The end of a run: its judges as they answered, and the sample that people will label. The scores are in the store."""
+    store = journal.store
+    for row in _judge_rows(prepared, run_id, versions_of(store, run_id)):
         journal.append("judges", row)
     if prepared.suite.sampling is None:
         return
     sampling = prepared.suite.sampling
-    units = [Unit(_unit_id(s), s.item.slice, s.score, s.disagreement, s.judges_mean) for s in outcome.settled if s.route != "no_output"]
-    by_id = {_unit_id(s): s for s in outcome.settled}
+    by_id = {unit_id(row): row for row in sampled_units(store, run_id)}
+    units = [Unit(name, row["slice"], row["score"], row["disagreement"], row["judges_mean"]) for name, row in by_id.items()]
     for task in draw(units, labels=sampling.labels, strategy=sampling.strategy, seed=prepared.seed, floor=sampling.floor):
-        settled = by_id[task.unit_id]
+        row = by_id[task.unit_id]
         journal.append("label_tasks", {
-            "task_id": content_hash("task", outcome.run_id, task.unit_id), "run_id": outcome.run_id, "item_id": settled.item.item_id,
-            "system": settled.output.system, "against": settled.against.system if settled.against else "", "trial": settled.output.trial,
-            "output_hash": settled.output.output_hash, "rubric_hash": prepared.label_rubric.rubric_hash if prepared.label_rubric else None,
+            "task_id": content_hash("task", run_id, task.unit_id), "run_id": run_id, "item_id": row["item_id"],
+            "system": row["system"], "against": row["against"], "trial": row["trial"],
+            "output_hash": row["output_hash"], "rubric_hash": prepared.label_rubric.rubric_hash if prepared.label_rubric else None,
             "inclusion_probability": task.inclusion_probability, "stratum": task.stratum, "design": task.design, "seed": task.seed,
             "position": task.position, "at": now(),
         })  # fmt: skip
 
 
-def _judge_rows(prepared: Prepared, outcome: RunOutcome) -> list[dict[str, Any]]:
+def _judge_rows(prepared: Prepared, run_id: str, versions: Mapping[tuple[str, str], Sequence[str]]) -> list[dict[str, Any]]:
     """The judges as they answered: one row for every version that a provider reported."""
-    versions: dict[tuple[str, str], set[str]] = {}
-    for settled in outcome.settled:
-        for verdict in settled.verdicts:
-            versions.setdefault((verdict.judge, verdict.prompt), set()).add(verdict.judge_version or "")
     return [
         {
-            "run_id": outcome.run_id, "judge": seat.name, "judge_version": version, "prompt": seat.prompt, "provider": seat.target.provider,
+            "run_id": run_id, "judge": seat.name, "judge_version": version, "prompt": seat.prompt, "provider": seat.target.provider,
             "model": seat.target.model, "family": seat.family.name if seat.family else None,
             "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "prompt_hash": prepared.prompt_hash,
             "parser_version": PARSER_VERSION, "params": redacted(seat.target.model_dump(mode="json", exclude_none=True)),
@@ -273,22 +347,33 @@ def open_run(prepared: Prepared, store: Store, options: RunOptions) -> tuple[str
     return f"{prepared.suite.name}-{stamp}-{secrets.token_hex(2)}", False
 
 
+def retried_run(prepared: Prepared, store: Store) -> tuple[str, bool]:
+    """The newest finished run of the suite, and whether it was a fresh one. UsageError where the suite has changed since."""
+    found = find_run(store, None, suite=prepared.suite.name)
+    before = retried_by(store, found["run_id"])
+    for fresh in (False, True):
+        if found["run_key"] == run_key(prepared, RunOptions(retry=before, fresh=fresh)):
+            return found["run_id"], fresh
+    raise UsageError(
+        f"the suite is not what {found['run_id']} ran: items, system, checks, judges or rubric have changed",
+        hint="run it without --retry-errors: what was answered is not asked again",
+    )
+
+
 def run_key(prepared: Prepared, options: RunOptions) -> str:
-    return content_hash(prepared.run_key, options.rejudge, options.fresh)
+    return content_hash(prepared.run_key, options.rejudge, options.fresh, *([options.retry] if options.retry else []))
 
 
-def stored_outputs(store: Store, run_id: str, prepared: Prepared) -> dict[str, list[Output]]:
-    """The outputs of an earlier run, for `--rejudge`. Raises UsageError where it lacks one that is needed."""
-    outputs = outputs_of(store, run_id)
+def _check_outputs_stored(store: Store, run_id: str, prepared: Prepared) -> None:
+    """For `--rejudge`. Raises UsageError where the run lacks an output that is needed."""
     for side in _sides(prepared):
-        held = {i: [o for o in found if o.system in side.names] for i, found in outputs.items()}
-        missing = [i.item_id for i in prepared.items if not held.get(i.item_id)]
+        held = systems_answered(store, run_id, side.names)
+        missing = [i.item_id for i in prepared.items if i.item_id not in held]
         if missing:
             raise UsageError(
                 f"run {run_id!r} has no output of {' or '.join(side.names)} for {missing[0]} (nor for {len(missing) - 1} other items)",
                 hint="name a finished run of this suite and this system",
             )
-    return outputs
 
 
 def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOptions) -> None:
@@ -301,11 +386,9 @@ def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOp
         "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "seed": prepared.seed, "kind": prepared.kind,
         "simulated": any(s.target.provider == "sim" for s in prepared.seats),
         "allow_same_family": any(s.same_family for s in prepared.seats),
-        "evalh_version": __version__, "settings": prepared.settings, "started_at": now(),
+        "evalh_version": __version__, "settings": {**prepared.settings, "prices": prices_of(prepared)}, "started_at": now(),
     })  # fmt: skip
-    for table, found in golden_rows(golden, datetime.now(UTC).replace(tzinfo=None)).items():
-        for row in found:
-            journal.append(table, row)
+    journal.append("golden_sets", golden_row(golden))
     for side in _sides(prepared):
         for name in side.names:
             journal.append("systems", {
@@ -317,7 +400,7 @@ def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOp
     if prepared.frozen is not None:
         for row in frozen_rows(prepared.frozen):
             journal.append("frozen_refs", row)
-    _event(journal, run_id, "running", "")
+    _event(journal, run_id, "running", f"retries {options.retry}" if options.retry else "")
 
 
 def _event(journal: Journal, run_id: str, event: str, detail: str) -> None:
@@ -339,24 +422,14 @@ def _source(side: SystemSide, prepared: Prepared, engine: Engine, lines: Mapping
         return CommandSource(side.spec, name, prepared.resolve.base)
     assert isinstance(side.spec, Model)
 
-    async def ask(request: Any, item_id: str) -> Any:
-        answer = await engine.call(lines[side.role], request, purpose="system", item_id=item_id)
+    async def ask(request: Any, item_id: str, trial: int) -> Any:
+        turn = (trial,) if trial else ()
+        answer = await engine.call(lines[side.role], request, purpose="system", item_id=item_id, turn=turn)
         return answer.reply, answer.cost_usd, answer.latency_ms
 
     return ModelSource(side.spec, name, ask)
 
 
-def _unit_id(settled: Settled) -> str:
-    return "\x1f".join(
-        [settled.item.item_id, settled.output.system, settled.against.system if settled.against else "", str(settled.output.trial)]
-    )
-
-
-def _count(progress: Progress, settled: Sequence[Settled], engine: Engine) -> None:
-    progress.done += 1
-    progress.spent_usd = engine.spending.spent_usd
-    for one in settled:
-        progress.blocked += one.route == "blocked"
-        progress.unscored += one.score is None
-        progress.asked += len({v.call_id for v in one.verdicts if not v.cached})
-        progress.cached += len({v.call_id for v in one.verdicts if v.cached})
+def unit_id(row: Mapping[str, Any]) -> str:
+    """The name by which a row of `scores` is sampled."""
+    return "\x1f".join([row["item_id"], row["system"], row["against"] or "", str(row["trial"])])

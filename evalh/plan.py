@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
+from evalh.costs import price_remark, prices_of
 from evalh.errors import EvalhError
 from evalh.judging.presentation import present
 from evalh.prepare import Prepared
+from evalh.providers.batches import BATCH_PRICE_FACTOR
 from evalh.providers.prices import price_of
 from evalh.records import Item, Output
 from evalh.sides import JudgeSeat, SystemSide, open_line
+from evalh.suites.model import Model
 from evalh.systems import RecordedSource, pairs_of
 
 CHARS_PER_TOKEN = 4  # English text; an estimate, and called so
@@ -27,13 +32,14 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
     asked = [system, *([against] if against else [])]
     calls = sum(part["calls"] for part in (*judges, *asked))
     costs = [part["cost_usd"] for part in (*judges, *asked)]
+    prices = list(prices_of(prepared).values())
     return {
         "suite": prepared.suite.name,
         "golden": {
             "name": prepared.golden.name,
             "version": prepared.golden.version,
             "items": len(prepared.items),
-            "slices": _slices(prepared),
+            "slices": prepared.items.slice_counts(),
         },
         "system": system,
         "against": against,
@@ -47,6 +53,9 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
         "calls": calls,
         "tokens": sum(part["tokens"] for part in (*judges, *asked)),
         "cost_usd": None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
+        "budget_usd": prepared.suite.budget_usd,
+        "prices": prices,
+        "price_remark": price_remark(prices, datetime.now(UTC).date()),
         "problems": _problems(prepared),
         "unpriced": [j["model"] for j in judges if j["cost_usd"] is None] + [s["role"] for s in asked if s["cost_usd"] is None],
         "seconds": math.ceil(calls / prepared.config.in_flight) * SECONDS_PER_CALL,
@@ -62,7 +71,7 @@ def _problems(prepared: Prepared) -> list[str]:
         if seat.target.provider == "sim":
             continue  # its profile has been read; opening it would start a server
         try:
-            open_line(seat.target, prepared.config)
+            open_line(seat.target, prepared.config, seat.name, seat.judge)
         except EvalhError as error:
             found.append(str(error))
     return list(dict.fromkeys(found))
@@ -72,16 +81,12 @@ def _units(prepared: Prepared) -> int:
     """How many outputs (or pairs) are judged."""
     recorded = prepared.system.recorded
     if not isinstance(recorded, RecordedSource):
-        return len(prepared.items)
-    counts = [len(recorded.by_item[i.item_id]) for i in prepared.items]
-    if prepared.kind != "pairwise":
-        return sum(counts)
-    if prepared.against is None:
-        return sum(len(pairs_of(recorded.by_item[i.item_id], None)) for i in prepared.items)
-    theirs = prepared.against.recorded
-    if theirs is None:
-        return sum(counts)
-    return sum(len(pairs_of(recorded.by_item[i.item_id], theirs.by_item[i.item_id])) for i in prepared.items)
+        return len(prepared.items) * prepared.trials
+    theirs = prepared.against.recorded if prepared.against else None
+    if prepared.kind != "pairwise" or (prepared.against is not None and theirs is None):
+        return int(recorded.counts(prepared.items).sum())
+    others = theirs.each(prepared.items) if theirs is not None else repeat(None)
+    return sum(len(pairs_of(own, other)) for own, other in zip(recorded.each(prepared.items), others, strict=False))
 
 
 def _judge_plan(prepared: Prepared, seat: JudgeSeat, units: int) -> dict[str, Any]:
@@ -91,7 +96,8 @@ def _judge_plan(prepared: Prepared, seat: JudgeSeat, units: int) -> dict[str, An
     characters = sum(_prompt_characters(prepared, seat, item) for item in prepared.items) / len(prepared.items)
     tokens_in = int(characters / CHARS_PER_TOKEN * calls)
     price = price_of(seat.target.provider, seat.target.model, prepared.config.prices, seat.target.base_url)
-    cost = None if price is None else (price.input * tokens_in + price.output * REPLY_TOKENS * calls) / 1e6
+    factor = BATCH_PRICE_FACTOR[seat.target.provider] if seat.judge.mode == "batch" else 1.0
+    cost = None if price is None else factor * (price.input * tokens_in + price.output * REPLY_TOKENS * calls) / 1e6
     return {
         "judge": seat.name, "model": seat.target.ref, "prompt": seat.prompt, "family": seat.family.name if seat.family else None,
         "same_family": list(seat.same_family), "simulated": seat.target.provider == "sim", "calls": calls,
@@ -103,7 +109,7 @@ def _prompt_characters(prepared: Prepared, seat: JudgeSeat, item: Item) -> int:
     """The length of the real prompt where the outputs are recorded; else with an output of 800 characters."""
     assert prepared.rubric is not None
     recorded = prepared.system.recorded
-    outputs = list(recorded.by_item[item.item_id]) if recorded is not None else [Output(item_id=item.item_id, system="a", text="x" * 800)]
+    outputs = recorded.outputs_of(item) if recorded is not None else [Output(item_id=item.item_id, system="a", text="x" * 800)]
     wanted = 2 if prepared.kind == "pairwise" else 1
     outputs = [*outputs, outputs[0].model_copy(update={"system": "b"})][:wanted]
     shown = present(prepared.rubric, item, outputs, seed=prepared.seed, blinding=prepared.blinding._replace(mask=False), judge=seat.name)
@@ -118,16 +124,10 @@ def _system_plan(prepared: Prepared, side: SystemSide) -> dict[str, Any]:
     }  # fmt: skip
     if side.target is None:
         return plan
-    calls = len(prepared.items)
-    tokens_in = sum(len(i.input_text) for i in prepared.items) // CHARS_PER_TOKEN
+    calls = len(prepared.items) * prepared.trials
+    tokens_in = prepared.trials * sum(len(i.input_text) for i in prepared.items) // CHARS_PER_TOKEN
     tokens_out = min(side.target.max_tokens, 300) * calls
     price = price_of(side.target.provider, side.target.model, prepared.config.prices, side.target.base_url)
-    cost = None if price is None else (price.input * tokens_in + price.output * tokens_out) / 1e6
+    factor = BATCH_PRICE_FACTOR[side.target.provider] if isinstance(side.spec, Model) and side.spec.mode == "batch" else 1.0
+    cost = None if price is None else factor * (price.input * tokens_in + price.output * tokens_out) / 1e6
     return {**plan, "calls": calls, "tokens": tokens_in + tokens_out, "cost_usd": cost}
-
-
-def _slices(prepared: Prepared) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for item in prepared.items:
-        counts[item.slice] = counts.get(item.slice, 0) + 1
-    return counts

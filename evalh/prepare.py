@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from evalh.checks.apply import CompiledCheck, compile_checks
@@ -19,9 +20,11 @@ from evalh.judging.presentation import Blinding, prompt_hash
 from evalh.judging.rubric import Rubric
 from evalh.records import Item, Label, Output
 from evalh.redaction import redacted
+from evalh.repeats import check_trials
 from evalh.sides import JudgeSeat, SystemSide, callable_name, identity, seats_of, side_identity, side_of
 from evalh.suites.frozen import FrozenSet, load_frozen
 from evalh.suites.golden import GoldenSet, load_golden
+from evalh.suites.items import Items
 from evalh.suites.load import Resolver, load_rubric
 from evalh.suites.model import Panel, Recorded, Suite, System
 from evalh.systems import missing_items, pairs_of
@@ -35,7 +38,7 @@ class Prepared:
     config: Config
     resolve: Resolver
     golden: GoldenSet
-    items: list[Item]
+    items: Items
     suite_items: int  # how many items the suite has; more than `items` where --limit or --item left some out
     checks: list[CompiledCheck]
     rubric: Rubric | None
@@ -51,6 +54,11 @@ class Prepared:
     @property
     def kind(self) -> str:
         return "checks" if self.rubric is None else self.rubric.kind
+
+    @property
+    def trials(self) -> int:
+        """How often a system that is asked here answers each item."""
+        return (self.suite.trials.k or 1) if self.suite.trials else 1
 
     @property
     def seed(self) -> int:
@@ -97,7 +105,8 @@ class Prepared:
         judges = [identity(s.target) for s in self.seats]
         checks = [c.check_hash for c in self.checks] + [t.test_hash for t in self.suite.tests]
         given = [label.model_dump(mode="json") for label in self.labels], self.frozen.frozen_hash if self.frozen else None
-        return content_hash(self.settings, self.golden.golden_hash, self.prompt_hash, judges, sides, checks, given)
+        settings = {name: value for name, value in self.settings.items() if name != "budget_usd"}  # a larger one goes on with the run
+        return content_hash(settings, self.golden.golden_hash, self.prompt_hash, judges, sides, checks, given)
 
     @property
     def prompt_hash(self) -> str | None:
@@ -130,6 +139,7 @@ def _prepared(suite: Suite, config: Config, limit: int | None, select: Sequence[
     system = side_of(spec, "system", resolve, families, config)
     against = side_of(suite.panel.against, "against", resolve, families, config) if suite.panel and suite.panel.against else None
     _check_shape(suite, rubric, system, against)
+    check_trials(suite, rubric, recorded=all(s.recorded is not None for s in (system, against) if s is not None))
     _check_outputs(items, system, against, rubric.kind if rubric else "checks")
     _check_references(items, rubric)
     seats = seats_of(suite.panel, rubric, [s for s in (system, against) if s is not None], families, config, resolve) if suite.panel else []
@@ -139,7 +149,7 @@ def _prepared(suite: Suite, config: Config, limit: int | None, select: Sequence[
         resolve=resolve,
         golden=golden,
         items=items,
-        suite_items=sum(suite.slices is None or i.slice in suite.slices for i in golden.items),
+        suite_items=len(golden.items.where(slices=suite.slices)),
         checks=compile_checks(suite.checks, resolve),
         rubric=rubric,
         panel=suite.panel,
@@ -153,19 +163,15 @@ def _prepared(suite: Suite, config: Config, limit: int | None, select: Sequence[
     )
 
 
-def _selected(suite: Suite, golden: GoldenSet, limit: int | None, select: Sequence[str] | None) -> list[Item]:
-    items = [i for i in golden.items if suite.slices is None or i.slice in suite.slices]
-    if select is not None:
-        wanted = set(select)
-        unknown = sorted(wanted - {i.item_id for i in golden.items})
-        if unknown:
-            raise InputError(
-                f"there is no item {unknown[0]!r}", where=f"suite {suite.name}", hint=f"items of {golden.name} are named in items.jsonl"
-            )
-        items = [i for i in items if i.item_id in wanted]
-    items = items[:limit] if limit is not None else items
+def _selected(suite: Suite, golden: GoldenSet, limit: int | None, select: Sequence[str] | None) -> Items:
+    unknown = golden.items.missing(select or ())
+    if unknown:
+        raise InputError(
+            f"there is no item {unknown[0]!r}", where=f"suite {suite.name}", hint=f"items of {golden.name} are named in items.jsonl"
+        )
+    items = golden.items.where(slices=suite.slices, ids=select, limit=limit)
     if not items:
-        known = sorted({i.slice for i in golden.items})
+        known = sorted(golden.items.slice_counts())
         raise InputError("no item is selected", where=f"suite {suite.name}", hint=f"slices of {golden.name}: {', '.join(known)}")
     return items
 
@@ -225,11 +231,11 @@ def _check_outputs(items: Sequence[Item], system: SystemSide, against: SystemSid
 def _check_pairs(items: Sequence[Item], system: SystemSide, against: SystemSide | None) -> None:
     """Every recorded output is part of a pair: an output that nothing is compared with would vanish from the run."""
     assert system.recorded is not None
-    for item in items:
-        own, others = system.recorded.by_item[item.item_id], None
-        if against is not None:
-            one = [Output(item_id=item.item_id, system=against.names[0])]  # what is not recorded answers once
-            others = against.recorded.by_item[item.item_id] if against.recorded is not None else one
+    theirs = against.recorded.each(items) if against is not None and against.recorded is not None else repeat(None)
+    for item, own, recorded in zip(items, system.recorded.each(items), theirs, strict=False):
+        others = recorded
+        if others is None and against is not None:
+            others = [Output(item_id=item.item_id, system=against.names[0])]  # what is not recorded answers once
         pairs = pairs_of(own, others)
         paired = {(o.system, o.trial) for pair in pairs for o in pair}
         alone = next((o for o in (*own, *(others or ())) if (o.system, o.trial) not in paired), None)

@@ -7,17 +7,23 @@ the order of the outputs, and an output that is added reshuffles no others.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import floor as whole
-from math import sqrt
-from typing import Literal, NamedTuple
+from math import nan
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from evalh.errors import InputError
 from evalh.fingerprints import derived_seed
 
 Strategy = Literal["simple", "stratified", "disagreement", "uncertainty"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[Any]
 
 WHOLE = "all"  # the stratum of designs without strata
 LEAST_FLOOR = 0.05
@@ -51,46 +57,86 @@ class Chance(NamedTuple):
     stratum: str
 
 
-def draw(units: Sequence[Unit], labels: int, strategy: Strategy, *, seed: int, floor: float = 0.3) -> list[Drawn]:
+def draw(units: Iterable[Unit], labels: int, strategy: Strategy, *, seed: int, floor: float = 0.3) -> list[Drawn]:
     """Draw outputs into the label queue, in the queue's order.
 
     `simple` and `stratified` draw exactly min(labels, outputs) without replacement; `disagreement` and `uncertainty` are
     Poisson designs, whose size is `labels` on average. `floor` is their share of the sample that is drawn uniformly.
-    Raises InputError for equal ids, and for labels or floor out of range.
+    Of each output some 150 bytes are kept. Raises InputError for equal ids, and for labels or floor out of range.
     """
-    chances = inclusion_probabilities(units, labels, strategy, floor=floor)
-    uniform = {unit: _uniform(seed, "draw", unit) for unit in chances}
+    pool, chances = _chances(units, labels, strategy, floor)
+    uniform = np.fromiter((_uniform(seed, "draw", unit) for unit in pool.ids), np.float64, len(pool.ids))
     if strategy in ("simple", "stratified"):
         chosen = _smallest_of_each_stratum(chances, uniform)
     else:
-        chosen = [unit for unit, chance in chances.items() if uniform[unit] < chance.probability]
-    queue = sorted(chosen, key=lambda unit: _uniform(seed, "position", unit))
-    return [Drawn(unit, chances[unit].probability, chances[unit].stratum, strategy, seed, place) for place, unit in enumerate(queue)]
+        chosen = np.flatnonzero(uniform < chances.probability)
+    queue = sorted(chosen.tolist(), key=lambda unit: _uniform(seed, "position", pool.ids[unit]))
+    return [Drawn(pool.ids[unit], *chances.of(unit), strategy, seed, place) for place, unit in enumerate(queue)]
 
 
-def inclusion_probabilities(units: Sequence[Unit], labels: int, strategy: Strategy, *, floor: float = 0.3) -> dict[str, Chance]:
+def inclusion_probabilities(units: Iterable[Unit], labels: int, strategy: Strategy, *, floor: float = 0.3) -> dict[str, Chance]:
     """The probability and the stratum of every output, by id in sorted order; each probability is in (0, 1]."""
-    ordered = sorted(units, key=lambda unit: unit.unit_id)
-    _validate(ordered, labels, floor)
-    if strategy == "simple":
-        return {unit.unit_id: Chance(min(1.0, labels / len(ordered)), WHOLE) for unit in ordered}
-    if strategy == "stratified":
-        return _stratified(ordered, labels)
-    return {unit.unit_id: Chance(p, WHOLE) for unit, p in zip(ordered, _poisson(_interest(ordered, strategy), labels, floor), strict=True)}
+    pool, chances = _chances(units, labels, strategy, floor)
+    return {unit_id: chances.of(unit) for unit, unit_id in enumerate(pool.ids)}
 
 
-def _validate(ordered: Sequence[Unit], labels: int, floor: float) -> None:
+class _Pool(NamedTuple):
+    """All outputs by column, in the order of their ids; NaN where there is no value."""
+
+    ids: list[str]
+    slices: list[str]
+    slice: IntArray  # of each output, its place in `slices`
+    score: FloatArray
+    disagreement: FloatArray
+    p: FloatArray
+
+
+class _Chances(NamedTuple):
+    """The probability of each output of a pool, and its stratum as a place in `strata`."""
+
+    probability: FloatArray
+    stratum: IntArray
+    strata: list[str]
+
+    def of(self, unit: int) -> Chance:
+        return Chance(float(self.probability[unit]), self.strata[self.stratum[unit]])
+
+
+def _chances(units: Iterable[Unit], labels: int, strategy: Strategy, floor: float) -> tuple[_Pool, _Chances]:
     if labels < 1:
         raise InputError(f"labels is {labels}", where="sampling.labels", hint="it must be at least 1")
     if not LEAST_FLOOR <= floor <= 1:
         hint = f"it must be in [{LEAST_FLOOR}, 1], so that every output can be drawn"
         raise InputError(f"floor is {floor}", where="sampling.floor", hint=hint)
-    for unit, following in pairwise(ordered):
-        if unit.unit_id == following.unit_id:
-            raise InputError("output is there twice", where=f"output {unit.unit_id}", hint="each output must have its own id")
-    for unit in ordered:
-        if any(value is not None and not 0 <= value <= 1 for value in (unit.score, unit.p, unit.disagreement)):
-            raise InputError("score, p or disagreement is not in [0, 1]", where=f"output {unit.unit_id}", hint="a missing one is None")
+    pool = _pool(units)
+    count = len(pool.ids)
+    if strategy == "stratified" and count:
+        return pool, _stratified(pool, labels)
+    alike = strategy == "simple" or not count
+    probability = np.full(count, min(1.0, labels / max(1, count))) if alike else _poisson(_interest(pool, strategy), labels, floor)
+    return pool, _Chances(probability, np.zeros(count, dtype=np.int64), [WHOLE])
+
+
+def _pool(units: Iterable[Unit]) -> _Pool:
+    ids: list[str] = []
+    slices: dict[str, int] = {}
+    codes, score, disagreement, p = array("q"), array("d"), array("d"), array("d")
+    for unit in units:
+        for value, column in ((unit.score, score), (unit.disagreement, disagreement), (unit.p, p)):
+            if value is not None and not 0 <= value <= 1:
+                fault = "score, p or disagreement is not in [0, 1]"
+                raise InputError(fault, where=f"output {unit.unit_id}", hint="a missing one is None")
+            column.append(nan if value is None else value)
+        ids.append(unit.unit_id)
+        codes.append(slices.setdefault(unit.slice, len(slices)))
+    named = np.array(ids, dtype=object)
+    place = np.argsort(named, kind="stable")
+    ids = named[place].tolist()
+    for unit_id, following in pairwise(ids):
+        if unit_id == following:
+            raise InputError("output is there twice", where=f"output {unit_id}", hint="each output must have its own id")
+    columns = [np.frombuffer(column)[place] if ids else np.zeros(0) for column in (score, disagreement, p)]
+    return _Pool(ids, list(slices), np.array(codes, dtype=np.int64)[place], *columns)
 
 
 def _uniform(seed: int, purpose: str, unit: str) -> float:
@@ -100,23 +146,25 @@ def _uniform(seed: int, purpose: str, unit: str) -> float:
 # ---- strata ---------------------------------------------------------------------------------------------------------
 
 
-def _stratified(ordered: Sequence[Unit], labels: int) -> dict[str, Chance]:
-    stratum = _strata(ordered, labels)
-    sizes = Counter(stratum[unit.slice] for unit in ordered)
-    shares = allocate(sizes, min(labels, len(ordered)))
-    return {unit.unit_id: Chance(shares[name] / sizes[name], name) for unit in ordered for name in [stratum[unit.slice]]}
+def _stratified(pool: _Pool, labels: int) -> _Chances:
+    counts = np.bincount(pool.slice, minlength=len(pool.slices))
+    name_of = _strata({name: int(count) for name, count in zip(pool.slices, counts, strict=True)}, labels)
+    names = sorted(set(name_of.values()))
+    stratum = np.array([names.index(name_of[name]) for name in pool.slices])[pool.slice]
+    sizes = {name: int(count) for name, count in zip(names, np.bincount(stratum), strict=True)}
+    shares = allocate(sizes, min(labels, len(pool.ids)))
+    return _Chances(np.array([shares[name] / sizes[name] for name in names])[stratum], stratum, names)
 
 
-def _strata(ordered: Sequence[Unit], labels: int) -> dict[str, str]:
+def _strata(sizes: Mapping[str, int], labels: int) -> dict[str, str]:
     """The stratum of each slice: the slice itself; with more slices than labels the smallest ones are pooled, since a
     stratum that gets no label would leave outputs that can never be drawn.
     """
-    sizes = Counter(unit.slice for unit in ordered)
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     if len(names) <= labels:
         return {name: name for name in names}
     pooled = names[labels - 1 :]
-    return {name: "+".join(sorted(pooled)) if name in pooled else name for name in names}
+    return dict.fromkeys(pooled, "+".join(sorted(pooled))) | {name: name for name in names[: labels - 1]}
 
 
 def allocate(sizes: Mapping[str, int], labels: int) -> dict[str, int]:
@@ -138,48 +186,50 @@ def allocate(sizes: Mapping[str, int], labels: int) -> dict[str, int]:
     return shares
 
 
-def _smallest_of_each_stratum(chances: dict[str, Chance], uniform: dict[str, float]) -> list[str]:
+def _smallest_of_each_stratum(chances: _Chances, uniform: FloatArray) -> IntArray:
     """Simple random sampling in each stratum: the outputs with the smallest uniform numbers."""
-    members: dict[str, list[str]] = {}
-    for unit, chance in chances.items():
-        members.setdefault(chance.stratum, []).append(unit)
-    chosen: list[str] = []
-    for inside in members.values():
-        size = round(chances[inside[0]].probability * len(inside))
-        chosen += sorted(inside, key=lambda unit: uniform[unit])[:size]
-    return chosen
+    order = np.lexsort((uniform, chances.stratum))
+    sizes = np.bincount(chances.stratum, minlength=len(chances.strata))
+    chosen: list[IntArray] = []
+    for inside in np.split(order, np.cumsum(sizes)[:-1]):
+        wanted = round(float(chances.probability[inside[0]]) * len(inside)) if len(inside) else 0
+        chosen.append(inside[:wanted])
+    return np.concatenate(chosen)
 
 
 # ---- Poisson designs ------------------------------------------------------------------------------------------------
 
 
-def _interest(ordered: Sequence[Unit], strategy: Strategy) -> list[float]:
+def _interest(pool: _Pool, strategy: Strategy) -> FloatArray:
     """How much there is to learn from each output (METHODS §2.5). An unscored one gets the largest value of all."""
-    known = [None if unit.score is None else _known_interest(unit, strategy) for unit in ordered]
-    largest = max((u for u in known if u is not None), default=0.0) or 0.5  # 0.5: the largest sd of numbers in [0, 1]
-    return [largest if u is None else u for u in known]
-
-
-def _known_interest(unit: Unit, strategy: Strategy) -> float:
     if strategy == "disagreement":
-        return unit.disagreement or 0.0  # one judge cannot disagree: such an output is drawn by the floor alone
-    p = unit.p if unit.p is not None else unit.score or 0.0
-    return sqrt(p * (1 - p))
+        interest = np.nan_to_num(pool.disagreement, nan=0.0)  # one judge cannot disagree: such an output is drawn by the floor alone
+    else:
+        p = np.where(np.isnan(pool.p), pool.score, pool.p)
+        interest = np.sqrt(p * (1 - p))
+    unscored = np.isnan(pool.score)
+    largest = float(np.max(interest[~unscored], initial=0.0)) or 0.5  # 0.5: the largest sd of numbers in [0, 1]
+    return np.where(unscored, largest, interest)
 
 
-def _poisson(interest: Sequence[float], labels: int, floor: float) -> list[float]:
+def _poisson(interest: FloatArray, labels: int, floor: float) -> FloatArray:
     """pi_i = (1 - floor) n u_i / sum(u) + floor n / M, at most 1 (METHODS §2.5).
 
     What is cut off at 1 goes to the others in proportion, so that the expected size stays `labels`.
     """
-    count, total = len(interest), sum(interest)
+    count, total = len(interest), _sum(interest)
     if labels >= count:
-        return [1.0] * count
-    weights = [((1 - floor) * u / total if total else (1 - floor) / count) + floor / count for u in interest]
-    certain: set[int] = set()
+        return np.ones(count)
+    weights = ((1 - floor) * interest / total if total else (1 - floor) / count) + np.full(count, floor / count)
+    certain = np.zeros(count, dtype=bool)
     while True:  # ends: some weight is below the average of the rest, so at least one output is never certain
-        scale = (labels - len(certain)) / sum(weight for i, weight in enumerate(weights) if i not in certain)
-        beyond = {i for i, weight in enumerate(weights) if i not in certain and weight * scale >= 1}
-        if not beyond:
-            return [1.0 if i in certain else weight * scale for i, weight in enumerate(weights)]
+        scale = (labels - int(certain.sum())) / _sum(weights[~certain])
+        beyond = ~certain & (weights * scale >= 1)
+        if not beyond.any():
+            return np.where(certain, 1.0, weights * scale)
         certain |= beyond
+
+
+def _sum(values: FloatArray) -> float:
+    """The sum from first to last, as earlier versions made it: the same probabilities to the last digit."""
+    return float(np.cumsum(values)[-1]) if len(values) else 0.0

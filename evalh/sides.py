@@ -23,6 +23,7 @@ from evalh.judging.names import parse_judge_name
 from evalh.judging.panel import Seat
 from evalh.judging.rubric import Rubric
 from evalh.providers.base import Target
+from evalh.providers.batches import BATCH_PRICE_FACTOR, check_batch
 from evalh.providers.endpoint import ANTHROPIC, OPENAI
 from evalh.providers.prices import price_of
 from evalh.providers.registry import provider_for
@@ -76,10 +77,12 @@ class JudgeSeat:
         return (self.name, self.prompt)
 
 
-def open_line(target: Target, config: Config, family: str | None = None) -> Line:
-    """A provider for a target, with its price and identity."""
+def open_line(target: Target, config: Config, name: str, asked: Asked, family: str | None = None, protocol: str = "") -> Line:
+    """A provider for a target, with its price and identity; `name` is the judge or the system that it stands for."""
     price = price_of(target.provider, target.model, config.prices, target.base_url)
-    return Line(target, provider_for(target, family=family), price, identity(target))
+    in_batches = asked.mode == "batch"
+    factor = BATCH_PRICE_FACTOR[target.provider] if in_batches else 1.0
+    return Line(target, provider_for(target, family=family), price, identity(target), name, protocol, in_batches, factor)
 
 
 def identity(target: Target) -> str:
@@ -97,7 +100,7 @@ def side_identity(side: SystemSide, resolve: Resolver) -> list[str]:
     """What answers for a side: the recorded file, the function's code, the model's settings, the files of a command."""
     found = [identity(side.target)] if side.target is not None else []
     if side.recorded is not None:
-        found.append(file_hash(side.recorded.path.read_bytes()))
+        found.append(side.recorded.file_hash)
     if side.function is not None:
         found.append(_code_identity(side.function))
     if isinstance(side.spec, Command):
@@ -159,7 +162,7 @@ def _system_target(spec: Model, config: Config) -> Target:
 
 def _target(provider: str, model: str, spec: Asked, base_url: str | None, config: Config, source: str | None = None) -> Target:
     known = config.providers.get(provider)
-    return Target(
+    target = Target(  # without `mode`: a reply is the same one, however it was asked for
         provider=provider,
         model=model,
         base_url=base_url or (known.base_url if known else None),
@@ -171,6 +174,9 @@ def _target(provider: str, model: str, spec: Asked, base_url: str | None, config
         params=spec.params,
         source=source,
     )
+    if spec.mode == "batch":
+        check_batch(target)
+    return target
 
 
 def _family_name(families: Families, ref: str) -> str | None:

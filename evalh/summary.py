@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalh.costs import costs_document
 from evalh.gate import Metric
 from evalh.judging.names import judge_title
 from evalh.records import Estimate
+from evalh.repeats import trials_document
 from evalh.stats.agreement import Agreement, LabelRow, Unscored, VerdictRow, agreement, consensus, consistency, first_share
-from evalh.stats.scores import ItemScore, fold, mean_of
-from evalh.store.runs import check_table, counts_of, labels_of, scores_of, systems_of, verdicts_of
+from evalh.stats.scores import ItemScore, RangeColumns, fold, fold_columns, mean_of, mean_of_columns
+from evalh.stats.trials import repeat_agreement
+from evalh.store.runs import check_table, counts_of, groups_of, labels_of, score_columns, systems_of, verdicts_of
 from evalh.store.store import Store
 
 NO_LABELS = "no labels in this run"
@@ -19,7 +22,9 @@ NO_LABELS = "no labels in this run"
 def run_document(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "exclude") -> dict[str, Any]:
     """The document of a run (DESIGN §10 and more). `run` is a row of `find_run`; `unscored` sets what judge figures do with them."""
     run_id, seed = run["run_id"], run["seed"] or 0
-    counts, scores = counts_of(store, run_id), scores_of(store, run_id)
+    counts = counts_of(store, run_id)
+    scores, slices = score_columns(store, run_id)
+    items = fold_columns(scores)
     checks, verdicts = counts["checks"], counts["verdicts"]
     judge_calls, system_calls = counts["calls"].get("judge", {}), counts["calls"].get("system", {})
     return {
@@ -51,13 +56,15 @@ def run_document(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "
         "cost_by_tier": {"judges": judge_calls.get("usd") or 0.0, "system": system_calls.get("usd") or 0.0},
         "cost_is_whole": bool(judge_calls.get("priced", True) and system_calls.get("priced", True)),
         "saved_usd": counts["saved"]["usd"] or 0.0,
+        "costs": costs_document(store, run),
         "tokens": int((judge_calls.get("tokens") or 0) + (system_calls.get("tokens") or 0)),
-        "quality": quality(scores, run["kind"], seed),
+        "quality": quality(items, seed),
         "metric": metric_name(run["kind"]),
-        "slices": [{"slice": name, "quality": quality(rows, run["kind"], seed)} for name, rows in _by_slice(scores).items()],
+        "slices": [{"slice": name, "quality": quality(items.of_slice(code), seed)} for name, code in sorted(slices.items())],
+        "trials": trials_document(store, run),
         "checks": _as_written(check_table(store, run_id), run.get("settings") or {}),
         "judges": judge_figures(
-            verdicts_of(store, run_id), labels_of(store, run_id), seed=seed, unscored=unscored, groups={s.item_id: s.group for s in scores}
+            verdicts_of(store, run_id), labels_of(store, run_id), seed=seed, unscored=unscored, groups=groups_of(store, run_id)
         ),
         "unscored_rule": unscored,
         "store": str(store.path),
@@ -77,11 +84,11 @@ def metric_name(kind: str) -> Metric:
     return "win rate by judges" if kind == "pairwise" else "judge score"
 
 
-def quality(scores: Sequence[ItemScore], kind: str, seed: int) -> dict[str, Any]:
+def quality(items: RangeColumns, seed: int) -> dict[str, Any]:
     """The mean score of a run with its interval: blocked outputs count as failures, unscored ones widen the interval."""
-    if not scores:
+    if not items.low.size:
         return Estimate(value=None, why="no output was scored", method="none").model_dump()
-    return mean_of(list(fold(scores).values()), seed=seed).estimate.model_dump()
+    return mean_of_columns(items, seed=seed).model_dump()
 
 
 def judge_figures(
@@ -140,10 +147,21 @@ def _figures(
     figures["agreement"] = agreed.agreement.model_dump() if agreed else Estimate(value=None, why=NO_LABELS).model_dump()
     figures["agreement_strict"] = agreed.agreement_strict.model_dump() if agreed else Estimate(value=None, why=NO_LABELS).model_dump()
     figures["position"] = _position(shown, seed, unscored) if rows[0]["kind"] == "pairwise" else None
+    figures["repeat_agreement"] = _repeat_agreement(rows, seed)
     if rows[0]["kind"] == "pointwise":
         scored = [r["score"] for r in rows if r["score"] is not None]
         figures["mean_score"] = sum(scored) / len(scored) if scored else None
     return figures
+
+
+def _repeat_agreement(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any] | None:
+    """How often a judge that is asked the very same again answers the same; None where it was not (`panel.repeats`)."""
+    asked: dict[tuple[str, Any], list[str | None]] = {}
+    for r in rows:
+        if r["status"] == "scored":
+            asked.setdefault((r["item_id"], (tuple(r["systems"]), r["trial"], r["aspect"])), []).append(_answer(r))
+    found = repeat_agreement(asked, seed=seed) if any(r["repeat"] for r in rows) else None
+    return found.model_dump() if found else None
 
 
 def _mean_score(rows: Sequence[Mapping[str, Any]], groups: Mapping[str, str | None], seed: int) -> dict[str, Any]:
@@ -178,13 +196,6 @@ def _answer(row: Mapping[str, Any]) -> str | None:
     value = row.get("raw_score") if "raw_score" in row else row.get("score")
     answer: str | None = row["winner"] if row["kind"] == "pairwise" else row.get("label")
     return f"{value:g}" if row["kind"] == "pointwise" and value is not None else answer
-
-
-def _by_slice(scores: Sequence[ItemScore]) -> dict[str, list[ItemScore]]:
-    found: dict[str, list[ItemScore]] = {}
-    for row in scores:
-        found.setdefault(row.slice, []).append(row)
-    return dict(sorted(found.items()))
 
 
 def _sum(*parts: float | None) -> float:

@@ -12,23 +12,30 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from evalh.errors import InputError, ProviderError, ProviderUnusable
-from evalh.interchange.jsonl import read_outputs
+from evalh.interchange.jsonl import OUTPUT_AGAIN, output_of
+from evalh.interchange.line_index import LineIndex
 from evalh.providers.base import Reply, Request
 from evalh.records import Item, Message, Output, ToolCall
 from evalh.store.rows import readable
+from evalh.suites.items import Items
 from evalh.suites.model import Command, Endpoint, Function, Model, Recorded, System
 from evalh.threads import in_thread
 
-Ask = Callable[[Request, str], Awaitable[tuple[Reply, float | None, float]]]  # request, item_id → reply, cost in USD, latency in ms
+Ask = Callable[[Request, str, int], Awaitable[tuple[Reply, float | None, float]]]  # request, item_id, trial → reply, USD, latency in ms
 
 
 LONGEST_LINE = 2**24  # bytes of one answer of a program
+_TOGETHER = 1000  # items whose outputs are read at a time
 
 
 class Source(Protocol):
@@ -36,41 +43,37 @@ class Source(Protocol):
 
     kind: str
 
-    async def answer(self, item: Item) -> list[Output]:
-        """The outputs for an item: one, or one per system where a file holds several."""
+    async def answer(self, item: Item, trial: int = 0) -> Output:
+        """The output for an item. A failure is an output with `error`."""
         ...
 
     async def aclose(self) -> None: ...
 
 
 class RecordedSource:
-    """Outputs of an outputs.jsonl. `systems` are the names in it, in the order of their first line."""
+    """Outputs of an outputs.jsonl, parsed where they are needed. `systems` are the names in it, in the order of their first line."""
 
     kind = "recorded"
 
     def __init__(self, spec: Recorded, path: Path) -> None:
         self.path = path
-        self.by_item: dict[str, list[Output]] = {}
         self.systems: dict[str, str | None] = {}
-        authors: dict[str | None, None] = {}
-        versions: set[str] = set()
-        for output in read_outputs(path):
-            if spec.name is None or output.system == spec.name:
-                family = spec.family or self.systems.get(output.system) or output.family
-                if family != (spec.family or output.family or family):
-                    raise InputError(
-                        f"system {output.system!r} is of family {family!r} and of {output.family!r}",
-                        where=spec.recorded, hint="give systems of two families two names",
-                    )  # fmt: skip
-                self.systems[output.system] = family
-                versions.add(spec.version or output.system_version or "")
-                authors |= {output.system: None, output.system_version: None}
-                update = {"family": spec.family or output.family, "system_version": spec.version or output.system_version}
-                named = output.model_copy(update={**update, "system": spec.rename or output.system})
-                self.by_item.setdefault(output.item_id, []).append(named)
-        self.authors = [name for name in authors if name]  # what the file calls them, whatever the suite does
-        self.version = versions.pop() if len(versions) == 1 else ""  # of all outputs, where they agree
-        if not self.by_item:
+        self._spec = spec
+        self._authors: dict[str | None, None] = {}
+        self._versions: set[str] = set()
+        self._seen: set[tuple[str, str | None, str | None]] = set()  # system, family and version, as the file has them
+        self._outputs = LineIndex(
+            path,
+            output_of,
+            key=lambda output: output.item_id,
+            identity=lambda output: (output.item_id, output.system, output.trial),
+            again=OUTPUT_AGAIN,
+            each=self._see,
+        )
+        self._outputs.make = partial(output_of, given=self._given())
+        self.authors = [name for name in self._authors if name]  # what the file calls them, whatever the suite does
+        self.version = self._versions.pop() if len(self._versions) == 1 else ""  # of all outputs, where they agree
+        if not self.systems:
             what = "holds no output" if spec.name is None else f"holds no output of system {spec.name!r}"
             raise InputError(what, where=spec.recorded, hint="`name` must be the `system` of its lines")
         if spec.rename is not None and len(self.systems) > 1:
@@ -80,8 +83,55 @@ class RecordedSource:
         if spec.rename is not None:
             self.systems = {spec.rename: next(iter(self.systems.values()))}
 
-    async def answer(self, item: Item) -> list[Output]:
-        return self.by_item.get(item.item_id, [])
+    def _see(self, _line: int, output: Output) -> bool:
+        """Whether an output is of a system that the suite means; of each new one, its name, family and version are noted."""
+        spec, seen = self._spec, (output.system, output.family, output.system_version)
+        if spec.name is not None and output.system != spec.name:
+            return False
+        if seen in self._seen:
+            return True
+        self._seen.add(seen)
+        family = spec.family or self.systems.get(output.system) or output.family
+        if family != (spec.family or output.family or family):
+            raise InputError(
+                f"system {output.system!r} is of family {family!r} and of {output.family!r}",
+                where=spec.recorded, hint="give systems of two families two names",
+            )  # fmt: skip
+        self.systems[output.system] = family
+        self._versions.add(spec.version or output.system_version or "")
+        self._authors |= {output.system: None, output.system_version: None}
+        return True
+
+    def _given(self) -> dict[str, str]:
+        """The fields that the suite sets, whatever the file says."""
+        spec = self._spec
+        return {k: v for k, v in {"family": spec.family, "system_version": spec.version, "system": spec.rename}.items() if v}
+
+    @property
+    def file_hash(self) -> str:
+        """The hash of the file."""
+        return self._outputs.digest
+
+    def outputs_of(self, item: Item) -> list[Output]:
+        """The outputs for an item, in the order of the file."""
+        return self._outputs.get(item.item_id)
+
+    def answer_many(self, items: Sequence[Item]) -> list[list[Output]]:
+        """The outputs for each item: many at a time is twice as fast as one by one."""
+        return self._outputs.find([item.item_id for item in items])
+
+    def each(self, items: Sequence[Item]) -> Iterator[list[Output]]:
+        """`answer_many`, a thousand items at a time."""
+        for first in range(0, len(items), _TOGETHER):
+            yield from self.answer_many(items[first : first + _TOGETHER])
+
+    def counts(self, items: Sequence[Item]) -> npt.NDArray[np.int64]:
+        """How many outputs there are for each item, told by the hashes of their ids: no output is read."""
+        hashes = items.hashes if isinstance(items, Items) else np.array([hash(item.item_id) for item in items], dtype=np.int64)
+        return self._outputs.counts(hashes)
+
+    async def answer(self, item: Item, trial: int = 0) -> Output:
+        return next(o for o in self.outputs_of(item) if o.trial == trial)
 
     async def aclose(self) -> None:
         return None
@@ -97,7 +147,7 @@ class FunctionSource:
         wants = [p for p in inspect.signature(self.function).parameters.values() if p.default is p.empty]
         self.wants_item = bool(wants) and wants[0].name == "item"
 
-    async def answer(self, item: Item) -> list[Output]:
+    async def answer(self, item: Item, trial: int = 0) -> Output:
         start = time.perf_counter()
         given = item if self.wants_item else item.input
         try:
@@ -107,7 +157,7 @@ class FunctionSource:
             output = as_output(value, item, self.name)
         except (Exception, SystemExit) as error:  # the system under test failed: that is a result
             output = Output(item_id=item.item_id, system=self.name, error=f"{type(error).__name__}: {error}"[:500])
-        return [_stamped(output, self.spec, (time.perf_counter() - start) * 1000)]
+        return _stamped(output, self.spec, (time.perf_counter() - start) * 1000, trial)
 
     async def aclose(self) -> None:
         return None
@@ -131,13 +181,13 @@ class ModelSource:
             messages.insert(0, Message(role="system", content=self.spec.system_prompt))
         return Request(messages=tuple(messages))
 
-    async def answer(self, item: Item) -> list[Output]:
+    async def answer(self, item: Item, trial: int = 0) -> Output:
         try:
-            reply, cost, latency = await self.ask(self.request(item), item.item_id)
+            reply, cost, latency = await self.ask(self.request(item), item.item_id, trial)
         except ProviderUnusable:
             raise
         except ProviderError as error:
-            return [_stamped(Output(item_id=item.item_id, system=self.name, error=str(error)[:500]), self.spec, 0.0)]
+            return _stamped(Output(item_id=item.item_id, system=self.name, error=str(error)[:500]), self.spec, 0.0, trial)
         output = Output(
             item_id=item.item_id,
             system=self.name,
@@ -147,7 +197,7 @@ class ModelSource:
             tokens=(reply.tokens_in or 0) + (reply.tokens_out or 0),
             meta={"finish_reason": reply.finish_reason, "reported_version": reply.version},
         )
-        return [_stamped(output, self.spec, latency)]
+        return _stamped(output, self.spec, latency, trial)
 
     async def aclose(self) -> None:
         return None
@@ -162,36 +212,40 @@ class CommandSource:
         self.spec, self.name, self.cwd = spec, name, cwd
         self.argv = argv_of(spec)
         self.process: asyncio.subprocess.Process | None = None
-        self.waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self.waiting: dict[str, list[asyncio.Future[dict[str, Any]]]] = {}  # by item: its trials are answered in their order
         self.starting = asyncio.Lock()
         self.reader: asyncio.Task[None] | None = None
         self.stderr = bytearray()
         self.gone: EOFError | None = None
 
-    async def answer(self, item: Item) -> list[Output]:
+    async def answer(self, item: Item, trial: int = 0) -> Output:
         start = time.perf_counter()
         try:
             async with asyncio.timeout(self.spec.timeout_s):  # writing included: a program that does not read keeps its pipe full
-                value = await self._exchange(item)
+                value = await self._exchange(item, trial)
             output = as_output(value, item, self.name)
         except TimeoutError:
             output = Output(item_id=item.item_id, system=self.name, error=f"no answer within {self.spec.timeout_s:g} s")
         except (OSError, EOFError, InputError, ValueError, TypeError) as error:
             output = Output(item_id=item.item_id, system=self.name, error=str(error)[:500])
-        finally:
-            self.waiting.pop(item.item_id, None)
-        return [_stamped(output, self.spec, (time.perf_counter() - start) * 1000)]
+        return _stamped(output, self.spec, (time.perf_counter() - start) * 1000, trial)
 
-    async def _exchange(self, item: Item) -> dict[str, Any]:
+    async def _exchange(self, item: Item, trial: int) -> dict[str, Any]:
         process = await self._started()
         if self.gone is not None:
             raise self.gone
         assert process.stdin is not None
-        future = self.waiting[item.item_id] = asyncio.get_running_loop().create_future()
-        process.stdin.write(_line({"item_id": item.item_id, "input": item.model_dump(mode="json")["input"]}))
-        await process.stdin.drain()
-        answer: dict[str, Any] = await future
-        return answer
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        queue = self.waiting.setdefault(item.item_id, [])
+        queue.append(future)
+        try:
+            process.stdin.write(_line({"item_id": item.item_id, "input": item.model_dump(mode="json")["input"], "trial": trial}))
+            await process.stdin.drain()
+            return await future
+        finally:
+            queue.remove(future)
+            if not queue:
+                self.waiting.pop(item.item_id, None)
 
     async def _started(self) -> asyncio.subprocess.Process:
         async with self.starting:
@@ -222,7 +276,7 @@ class CommandSource:
             self.gone = EOFError(f"the program ended (exit {await process.wait()}){': ' + tail[0] if tail else ''}")
         except ValueError:  # what comes after it cannot be told apart
             self.gone = EOFError(f"the program wrote a line of more than {LONGEST_LINE:,} bytes")
-        for future in self.waiting.values():
+        for future in [f for queue in self.waiting.values() for f in queue]:
             if not future.done():
                 future.set_exception(self.gone)
 
@@ -230,10 +284,11 @@ class CommandSource:
         async for line in stream:
             try:
                 value = json.loads(line)
-                future = self.waiting.get(str(value["item_id"]))
+                queue = self.waiting.get(str(value["item_id"]), [])
             except (ValueError, KeyError, TypeError):
                 continue  # a program may log to standard output; a line without item_id is not an answer
-            if future is not None and not future.done():
+            future = next((f for f in queue if not f.done()), None)
+            if future is not None:
                 future.set_result(value)
 
     async def _read_errors(self, stream: asyncio.StreamReader) -> None:
@@ -290,7 +345,9 @@ def pairs_of(own: Sequence[Output], others: Sequence[Output] | None) -> list[tup
 
 def missing_items(source: Source, items: Sequence[Item]) -> list[str]:
     """Items that a recorded source has no output for; other sources answer everything."""
-    return [i.item_id for i in items if i.item_id not in source.by_item] if isinstance(source, RecordedSource) else []
+    if not isinstance(source, RecordedSource):
+        return []
+    return [items[int(place)].item_id for place in np.flatnonzero(source.counts(items) == 0)]
 
 
 def name_of(spec: System) -> str | None:
@@ -312,9 +369,10 @@ def argv_of(spec: Command) -> list[str]:
     return shlex.split(spec.command) if isinstance(spec.command, str) else list(spec.command)
 
 
-def _stamped(output: Output, spec: System, latency: float) -> Output:
+def _stamped(output: Output, spec: System, latency: float, trial: int) -> Output:
     return output.model_copy(
         update={
+            "trial": trial,
             "system_version": spec.version or output.system_version,
             "family": spec.family or output.family,
             "latency_ms": latency if output.latency_ms is None else output.latency_ms,

@@ -7,12 +7,41 @@ that hangs holds up Ctrl-C. These end with the program.
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+STOP_WITHIN_S = 0.5
+
+
+class _Worker:
+    """A thread that does one thing after another, for as long as the program lives."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="evalh-function", daemon=True).start()
+
+    def do(self, job: Callable[[], None]) -> None:
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while True:
+            self._jobs.get()()
+            _idle.append(self)
+
+
+_idle: list[_Worker] = []
+
+
+def _worker() -> _Worker:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Worker()
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
@@ -42,27 +71,40 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(told, error, result)
 
-    threading.Thread(target=work, name="evalh-function", daemon=True).start()
+    _worker().do(work)
     return await future
 
 
 def run_to_end(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """`asyncio.run`, also where this thread has a loop that runs already (notebooks, some pytest plugins): then in another thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(main())
-        return
+    """`asyncio.run` in a thread of its own, so that Ctrl-C is obeyed at once whatever the loop is busy with.
+
+    Raises KeyboardInterrupt when the coroutine has been told to stop and has stopped, or has not within `STOP_WITHIN_S`: then
+    it is left behind. Works where this thread has a loop that runs already (notebooks, some pytest plugins).
+    """
     raised: list[BaseException] = []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def told() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        await main()
 
     def work() -> None:
         try:
-            asyncio.run(main())
+            asyncio.run(told())
         except BaseException as error:
             raised.append(error)
 
     thread = threading.Thread(target=work, name="evalh-run", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        for loop, task in running:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(task.cancel)
+        thread.join(STOP_WITHIN_S)
+        raise
     if raised:
         raise raised[0]

@@ -1,13 +1,17 @@
-"""The road of one item: output, tier 1, tier 2, and where it ends. Plain steps; the engine owns the waiting."""
+"""What happens to an item, step by step: its outputs are checked; those that pass are judged; each ends somewhere.
+
+Plain functions without waiting, but for `judged`: `evalh/flow.py` moves items through them, the engine asks models.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from evalh.checks.apply import apply_checks
+from evalh.checks.apply import Checked, Results
 from evalh.checks.base import Subject
 from evalh.engine import Answer, Engine, Line
 from evalh.errors import EvalhError, ProviderError, ProviderUnusable
@@ -18,11 +22,12 @@ from evalh.judging.presentation import Presentation, orders, present
 from evalh.prepare import Prepared
 from evalh.providers.base import Presented, Request
 from evalh.records import CheckResult, Item, Output, Verdict
-from evalh.rows import check_row, output_row, verdict_row
-from evalh.sides import JudgeSeat, SystemSide
+from evalh.sides import JudgeSeat
 from evalh.suites.model import SuiteTest
-from evalh.systems import pairs_of
-from evalh.threads import in_thread
+
+PROVIDER_FAILED = "provider: "  # how the reason of a verdict begins that no provider gave: it is asked again when the run goes on
+
+Unit = tuple[Output, ...]  # one output, or the two of a pair
 
 
 class Settled(NamedTuple):
@@ -34,7 +39,7 @@ class Settled(NamedTuple):
     route: str  # blocked, judged, checked, unscored, no_output
     score: float | None
     why: str | None
-    checks: tuple[CheckResult, ...]
+    checks: Sequence[CheckResult]
     verdicts: tuple[Verdict, ...]
     disagreement: float | None
     inconsistent: int
@@ -42,126 +47,116 @@ class Settled(NamedTuple):
     skipped_calls: int  # judge calls that tier 1 saved
     skipped_usd: float | None
 
-    def row(self, run_id: str) -> dict[str, Any]:
-        return {
-            "run_id": run_id,
-            "item_id": self.item.item_id,
-            "system": self.output.system,
-            "trial": self.output.trial,
-            "slice": self.item.slice,
-            "group": self.item.group,
-            "against": self.against.system if self.against else "",
-            "route": self.route,
-            "score": self.score,
-            "why": self.why,
-            "disagreement": self.disagreement,
-            "inconsistent": self.inconsistent,
-            "calls_saved": self.skipped_calls,
-            "usd_saved": self.skipped_usd,
-            "output_hash": self.output.output_hash,
-        }
-
     def graded(self) -> GradedOutput:
         return GradedOutput(self.item, self.output, self.checks, self.verdicts, self.score, self.why)
 
 
+class Call(NamedTuple):
+    """One question to one judge: the messages are made, nothing is asked yet."""
+
+    seat: JudgeSeat
+    shown: Presentation
+    repeat: int
+
+
+class Asked(NamedTuple):
+    """A verdict, and how it came about."""
+
+    verdict: Verdict
+    call: Call
+
+
+class Passed(NamedTuple):
+    """An output (or pair) that passed tier 1, and what its judges will be asked."""
+
+    item: Item
+    unit: Unit
+    checks: Checked
+    calls: list[Call]
+
+
+@dataclass(slots=True)
+class Travelled:
+    """An item on its way: what is known of it so far. Rows are made from it when it has ended."""
+
+    item: Item
+    outputs: list[Output]
+    units: list[Unit]
+    checks: dict[tuple[str, int], Checked] = field(default_factory=dict)  # by system and trial
+    passed: list[Passed] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
+    asked: list[tuple[Unit, Asked]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Road:
-    """What every item of a run travels with. `stored_*` is what an interrupted run of the same key left."""
+    """What every item of a run travels with."""
 
     prepared: Prepared
     engine: Engine
     lines: Mapping[str, Line]  # by judge name and prompt
-    stored_outputs: Mapping[str, Sequence[Output]]
-    stored_checks: Mapping[tuple[str, str, int], Sequence[CheckResult]]
-    answer: Callable[[Item], Any]  # the system's outputs for an item
-    answer_against: Callable[[Item], Any] | None
-    rejudging: bool  # `stored_outputs` are those of another run, and nothing is generated
+    checking: Callable[[Sequence[Subject]], list[Results]]  # tier 1, many outputs at a time
+    tests: Sequence[SuiteTest]
     run_tests: bool  # run the suite's tests that follow the judges here; pytest runs them itself
-    testing: asyncio.Lock = field(default_factory=asyncio.Lock)  # test functions run one at a time
-    failures: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # rows of what failed to answer: see `write`
+    testing: threading.Lock = field(default_factory=threading.Lock)  # test functions run one at a time
 
     @property
     def run_id(self) -> str:
         return self.engine.run_id
 
-    def write(self, table: str, row: dict[str, Any], *, failed: bool = False) -> None:
-        """A row on its way to the store. What failed to answer is written when all items are through: a run that stops
-        before asks it again, and the row of the answer must not find its place taken.
-        """
-        if failed:
-            self.failures.append((table, row))
-        else:
-            self.engine.write(table, row)
+
+# ---- tier 1 ---------------------------------------------------------------------------------------------------------
 
 
-async def travel(road: Road, item: Item) -> list[Settled]:
-    """One item through the tiers: its outputs, checked; those that pass, judged; each with a place where it ends."""
-    own = await _side(road, item, road.prepared.system, road.answer)
-    if road.prepared.kind != "pairwise":
-        return [await _settle(road, item, (output,)) for output in own]
-    others = None
-    if road.answer_against is not None and road.prepared.against is not None:
-        others = await _side(road, item, road.prepared.against, road.answer_against)
-    return [await _settle(road, item, pair) for pair in pairs_of(own, others)]
+def first_tier(road: Road, page: Sequence[Travelled]) -> None:
+    """Check every output of some items; settle what is blocked or needs no judge, and prepare the calls of the rest."""
+    found = [(one, output) for one in page for output in one.outputs if output.error is None]
+    results = road.checking([Subject(one.item, output) for one, output in found])
+    for place, (one, output) in enumerate(found):
+        checked = one.checks[output.system, output.trial] = Checked(results, place)
+        if road.tests:  # the blocking ones; pytest runs them again, for its own report
+            checked.more += tested(road, GradedOutput(one.item, output, checked), blocking=True)
+    for one in page:
+        for unit in one.units:
+            decided = _first_decision(road, one, unit)
+            if isinstance(decided, Passed):
+                one.passed.append(decided)
+            else:
+                one.settled.append(decided)
 
 
-async def _side(road: Road, item: Item, side: SystemSide, answer: Callable[[Item], Any]) -> list[Output]:
-    stored = [o for o in road.stored_outputs.get(item.item_id, ()) if o.system in side.names]
-    # Recorded outputs cost nothing; what an interrupted run stored of them may be a part, so they are read again.
-    whole = road.rejudging or (bool(stored) and side.recorded is None)
-    outputs = stored if whole else list(await answer(item))
-    outputs.sort(key=lambda o: (side.names.index(o.system), o.trial))  # a pair has the same sides in every item and every run
-    for output in outputs:
-        road.write("outputs", output_row(road.run_id, item, output), failed=output.error is not None)
-    return outputs
-
-
-async def _settle(road: Road, item: Item, unit: tuple[Output, ...]) -> Settled:
-    output, against = unit[0], unit[1] if len(unit) > 1 else None
+def _first_decision(road: Road, one: Travelled, unit: Unit) -> Settled | Passed:
+    item, output, against = one.item, unit[0], unit[1] if len(unit) > 1 else None
     failed = next((o for o in unit if o.error), None)
     if failed is not None:
         return _ended(item, output, against, "no_output", None, f"{failed.system}: {failed.error}", ())
-    results = [await _check(road, item, o) for o in unit]
-    checks = tuple(results[0])
-    blocked = [_blocking_failure(rows) for rows in results]
-    if any(b is not None and b.status == "error" for b in blocked):
-        error = next(b for b in blocked if b is not None and b.status == "error")
-        return await _finished(road, _ended(item, output, against, "unscored", None, f"check {error.check}: {error.reason}", checks))
+    checks = one.checks[output.system, output.trial]
+    blocked = [one.checks[o.system, o.trial].blocking_failure() for o in unit]
+    undecided = next((b for b in blocked if b is not None and b[1] == "error"), None)
+    if undecided is not None:
+        return _ended(item, output, against, "unscored", None, f"check {undecided[0]}: {undecided[2]}", checks)
     if any(blocked):
         score, why = _blocked_score(blocked)
-        settled = _ended(item, output, against, "blocked", score, why, checks)
         saved, usd = _saved(road, item, unit)
-        return await _finished(road, settled._replace(skipped_calls=saved, skipped_usd=usd))
+        return _ended(item, output, against, "blocked", score, why, checks)._replace(skipped_calls=saved, skipped_usd=usd)
     if road.prepared.rubric is None:
-        return await _finished(road, _ended(item, output, None, "checked", None, None, checks))
+        if road.tests:  # their results belong to the score: see `last_tests`
+            return _ended(item, output, None, "checked", None, None, checks)
+        undecided_check = checks.undecided()
+        if undecided_check is not None:
+            return _ended(item, output, None, "unscored", None, f"check {undecided_check}", checks)
+        return _ended(item, output, None, "checked", checks.score(), None, checks)
     try:
-        calls = _calls(road, item, unit)
+        return Passed(item, unit, checks, _calls(road, item, unit))
     except EvalhError as error:  # an output that cannot be blinded is not shown to anybody
-        return await _finished(road, _ended(item, output, against, "unscored", None, str(error), checks))
-    return await _finished(road, await _judge(road, item, unit, checks, calls))
+        return _ended(item, output, against, "unscored", None, str(error), checks)
 
 
-async def _check(road: Road, item: Item, output: Output) -> list[CheckResult]:
-    """Tier 1: the suite's checks and its blocking tests (which pytest runs again, for its own report)."""
-    stored = road.stored_checks.get((output.item_id, output.system, output.trial))
-    wanted = [c.title for c in road.prepared.checks] + [t.name for t in road.prepared.suite.tests if t.blocking]
-    by_name = {r.check: r for r in stored or ()}
-    if stored and by_name.keys() >= set(wanted):
-        return [by_name[name] for name in wanted]
-    results = await in_thread(apply_checks, road.prepared.checks, Subject(item, output))
-    results += await _tested(road, GradedOutput(item, output, list(results)), blocking=True)
-    for result in results:
-        road.engine.write("check_results", check_row(road.run_id, output, result))
-    return results
-
-
-async def _tested(road: Road, graded: GradedOutput, *, blocking: bool) -> list[CheckResult]:
-    """The results of the suite's test functions. They run beside the loop, so that a slow one holds up nothing else, and one
-    at a time: they were written for pytest, which never runs two at once.
-    """
-    async with road.testing:
-        found = [await in_thread(run_test, t, graded) for t in road.prepared.suite.tests if t.blocking == blocking]
+def tested(road: Road, graded: GradedOutput, *, blocking: bool) -> list[CheckResult]:
+    """The results of the suite's test functions: one at a time, for they were written for pytest, which never runs two at once."""
+    wanted = [t for t in road.tests if t.blocking == blocking]
+    with road.testing:
+        found = [run_test(t, graded) for t in wanted]
     return [result for result in found if result is not None]
 
 
@@ -202,16 +197,10 @@ def test_result(test: SuiteTest, status: str, reason: str) -> CheckResult:
     )
 
 
-def _blocking_failure(results: Sequence[CheckResult]) -> CheckResult | None:
-    """The first blocking check that fails; else the first that could not be decided."""
-    blocking = [r for r in results if r.blocking and r.status != "pass"]
-    return next((r for r in blocking if r.status == "fail"), blocking[0] if blocking else None)
-
-
-def _blocked_score(blocked: Sequence[CheckResult | None]) -> tuple[float, str]:
+def _blocked_score(blocked: Sequence[tuple[str, str, str] | None]) -> tuple[float, str]:
     """A blocked output is a failure, never missing. Of a pair, the one that is blocked loses."""
-    first = next(b for b in blocked if b is not None)
-    why = f"{first.check}: {first.reason}" if first.reason else first.check
+    check, _, reason = next(b for b in blocked if b is not None)
+    why = f"{check}: {reason}" if reason else check
     if len(blocked) == 1 or blocked[1] is None:
         return 0.0, why
     return (0.5, f"both blocked: {why}") if blocked[0] is not None else (1.0, f"the other is blocked: {why}")
@@ -221,47 +210,53 @@ def with_check_score(settled: Settled) -> Settled:
     """Without a panel the score is the weighted share of checks that hold; an undecided check leaves it unscored."""
     if settled.route not in ("checked", "unscored") or settled.verdicts:
         return settled
-    undecided = next((c for c in settled.checks if c.status == "error"), None)
+    checks = settled.checks if isinstance(settled.checks, Checked) else Checked((), 0, settled.checks)
+    undecided = checks.undecided()
     if undecided is not None:
-        return settled._replace(route="unscored", score=None, why=f"check {undecided.check}: {undecided.reason}")
-    if not settled.checks:
+        return settled._replace(route="unscored", score=None, why=f"check {undecided}")
+    score = checks.score()
+    if score is None:
         return settled._replace(route="unscored", score=None, why="nothing was checked")
-    total = sum(c.weight for c in settled.checks)
-    return settled._replace(route="checked", score=sum(c.weight * (c.score or 0.0) for c in settled.checks) / total, why=None)
+    return settled._replace(route="checked", score=score, why=None)
 
 
-async def _judge(
-    road: Road, item: Item, unit: tuple[Output, ...], checks: tuple[CheckResult, ...], calls: Sequence[tuple[JudgeSeat, Presentation, int]]
-) -> Settled:
-    """Tier 2: every judge of the panel, in every order and repeat, and the panel's score."""
+# ---- tier 2 ---------------------------------------------------------------------------------------------------------
+
+
+async def judged(road: Road, passed: Passed) -> tuple[Settled, list[Asked]]:
+    """Every judge of the panel, in every order and repeat, and the panel's score."""
     prepared = road.prepared
     assert prepared.rubric is not None
     assert prepared.panel is not None
-    asked = [_ask(road, item, unit, seat, shown, repeat) for seat, shown, repeat in calls]
-    verdicts = tuple(v for rows in await asyncio.gather(*asked) for v in rows)
+    if len(passed.calls) == 1:
+        asked = [await _ask(road, passed, passed.calls[0])]
+    else:
+        asked = await asyncio.gather(*(_ask(road, passed, call) for call in passed.calls))
+    verdicts = tuple(v for rows in asked for v in rows)
     weights = {seat.seat: seat.judge.weight for seat in prepared.seats}
-    panel: PanelScore = combine(verdicts, prepared.rubric, prepared.panel.rule, weights, unit[0].system)
+    panel: PanelScore = combine(verdicts, prepared.rubric, prepared.panel.rule, weights, passed.unit[0].system)
     route = "unscored" if panel.score is None else "judged"
-    settled = _ended(item, unit[0], unit[1] if len(unit) > 1 else None, route, panel.score, panel.why, checks, verdicts)
+    against = passed.unit[1] if len(passed.unit) > 1 else None
+    settled = _ended(passed.item, passed.unit[0], against, route, panel.score, panel.why, passed.checks, verdicts)
     known = [s for s in panel.judges.values() if s is not None]
     mean = sum(known) / len(known) if known else None
-    return settled._replace(disagreement=panel.disagreement, inconsistent=panel.inconsistent, judges_mean=mean)
+    settled = settled._replace(disagreement=panel.disagreement, inconsistent=panel.inconsistent, judges_mean=mean)
+    return settled, [Asked(v, call) for rows, call in zip(asked, passed.calls, strict=True) for v in rows]
 
 
-def _calls(road: Road, item: Item, unit: tuple[Output, ...]) -> list[tuple[JudgeSeat, Presentation, int]]:
+def _calls(road: Road, item: Item, unit: Unit) -> list[Call]:
     """Every judge call for a unit: seats × orders × repeats, with the exact messages."""
-    prepared, calls = road.prepared, []
-    assert prepared.panel is None or prepared.rubric is not None
+    prepared, calls = road.prepared, list[Call]()
+    assert prepared.panel is not None
+    assert prepared.rubric is not None
     for seat in prepared.seats:
-        assert prepared.panel is not None
-        assert prepared.rubric is not None
         for shown_order in _orders(road, item, unit, seat):
             shown = present(prepared.rubric, item, shown_order, seed=prepared.seed, blinding=prepared.blinding, judge=seat.name)
-            calls += [(seat, shown, repeat) for repeat in range(prepared.panel.repeats)]
+            calls += [Call(seat, shown, repeat) for repeat in range(prepared.panel.repeats)]
     return calls
 
 
-def _orders(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat) -> list[tuple[Output, ...]]:
+def _orders(road: Road, item: Item, unit: Unit, seat: JudgeSeat) -> list[Unit]:
     if len(unit) == 1:
         return [unit]
     assert road.prepared.panel is not None
@@ -279,46 +274,35 @@ def line_key(seat: JudgeSeat) -> str:
     return f"{seat.name}#{seat.prompt}"
 
 
-async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat, shown: Presentation, repeat: int) -> list[Verdict]:
+async def _ask(road: Road, passed: Passed, call: Call) -> list[Verdict]:
     """One judge, one order, one repeat: asked until its reply can be read, at most `attempts` times."""
-    prepared, line = road.prepared, road.lines[line_key(seat)]
+    prepared, line, shown = road.prepared, road.lines[line_key(call.seat)], call.shown
     assert prepared.rubric is not None
     assert prepared.panel is not None
     about = Presented(
-        item_id=item.item_id,
+        item_id=passed.item.item_id,
         systems=shown.systems,
         aspects=tuple(prepared.rubric.aspects),
         kind=prepared.rubric.kind,
-        repeat=repeat,
-        prompt=seat.prompt or None,
+        repeat=call.repeat,
+        prompt=call.seat.prompt or None,
     )
     request = Request(messages=shown.messages, schema_=shown.schema_, about=about)
     answer: Answer | None = None
     read: Read | Unread = Unread("not asked")
-    attempt, failed = 0, False
+    attempt = 0
     for attempt in range(1, (1 if line.provider.deterministic else prepared.panel.attempts) + 1):
         try:
-            answer = await road.engine.call(line, request, purpose="judge", item_id=item.item_id, turn=(repeat, attempt))
+            answer = await road.engine.call(line, request, purpose="judge", item_id=passed.item.item_id, turn=(call.repeat, attempt))
         except ProviderUnusable:
             raise
         except ProviderError as error:
-            read, failed = Unread(f"provider: {error}"[:300]), True
+            read = Unread(f"{PROVIDER_FAILED}{error}"[:300])
             break
         read = read_reply(answer.reply.text, answer.reply.finish_reason, prepared.rubric, recorded=line.provider.deterministic)
         if isinstance(read, Read):
             break
-    base: dict[str, Any] = {
-        "judge": seat.name,
-        "prompt": seat.prompt,
-        "family": seat.family.name if seat.family else None,
-        "kind": prepared.rubric.kind,
-        "systems": shown.systems,
-        "repeat": repeat,
-        "attempts": attempt,
-        "simulated": line.provider.simulated,
-        "same_family": bool(set(seat.same_family) & set(shown.systems)),
-        "order_known": _order_known(line, item, shown),
-    }
+    base = _base(road, passed, call, line) | {"attempts": attempt}
     if answer is not None:
         reply = answer.reply
         base |= {
@@ -327,12 +311,24 @@ async def _ask(road: Road, item: Item, unit: tuple[Output, ...], seat: JudgeSeat
             "call_id": answer.call_id,
             "cached": answer.cached,
         }
-    verdicts = [_verdict(road, aspect, read, base) for aspect in prepared.rubric.aspects]
-    ordered = [o for name in shown.systems for o in unit if o.system == name]
-    for verdict in verdicts:
-        row = verdict_row(road.run_id, item, ordered, verdict, prepared.rubric.rubric_hash, shown)
-        road.write("verdicts", row, failed=failed)
-    return verdicts
+    return [_verdict(road, aspect, read, base) for aspect in prepared.rubric.aspects]
+
+
+def _base(road: Road, passed: Passed, call: Call, line: Line) -> dict[str, Any]:
+    """What all verdicts of one call have in common."""
+    seat, shown = call.seat, call.shown
+    assert road.prepared.rubric is not None
+    return {
+        "judge": seat.name,
+        "prompt": seat.prompt,
+        "family": seat.family.name if seat.family else None,
+        "kind": road.prepared.rubric.kind,
+        "systems": shown.systems,
+        "repeat": call.repeat,
+        "simulated": line.provider.simulated,
+        "same_family": bool(set(seat.same_family) & set(shown.systems)),
+        "order_known": _order_known(line, passed.item, shown),
+    }
 
 
 def _order_known(line: Line, item: Item, shown: Presentation) -> bool:
@@ -365,36 +361,41 @@ def _verdict(road: Road, aspect: str, read: Read | Unread, base: Mapping[str, An
     )
 
 
-def _saved(road: Road, item: Item, unit: tuple[Output, ...]) -> tuple[int, float | None]:
+def _saved(road: Road, item: Item, unit: Unit) -> tuple[int, float | None]:
     """The judge calls that were not made for a blocked output, and what they would have cost; None where a price is unknown."""
+    if road.prepared.rubric is None:
+        return 0, 0.0
     try:
         calls = _calls(road, item, unit)
     except EvalhError:
         return 0, None  # it could not have been shown to a judge anyhow
-    costs = [_estimate_usd(road, seat, shown) for seat, shown, _ in calls]
+    costs = [_estimate_usd(road, call) for call in calls]
     return len(calls), None if any(c is None for c in costs) else sum(c or 0.0 for c in costs)
 
 
-def _estimate_usd(road: Road, seat: JudgeSeat, shown: Presentation) -> float | None:
+def _estimate_usd(road: Road, call: Call) -> float | None:
     """What a call would have cost: four characters a token in, 120 tokens out. An estimate, and called so."""
-    price = road.lines[line_key(seat)].price
+    price = road.lines[line_key(call.seat)].price
     if price is None:
         return None
-    return (price.input * sum(len(m.content) for m in shown.messages) / 4 + price.output * 120) / 1e6
+    return (price.input * sum(len(m.content) for m in call.shown.messages) / 4 + price.output * 120) / 1e6
 
 
 def _ended(
     item: Item, output: Output, against: Output | None, route: str, score: float | None, why: str | None,
-    checks: tuple[CheckResult, ...], verdicts: tuple[Verdict, ...] = (),
+    checks: Sequence[CheckResult], verdicts: tuple[Verdict, ...] = (),
 ) -> Settled:  # fmt: skip
     return Settled(item, output, against, route, score, why, checks, verdicts, None, 0, None, 0, 0.0)
 
 
-async def _finished(road: Road, settled: Settled) -> Settled:
+# ---- the end of the road ---------------------------------------------------------------------------------------------
+
+
+def last_tests(road: Road, one: Travelled, settled: Settled) -> Settled:
     """After the judges: the suite's other tests; then, where there is no panel, the score of the checks."""
-    if road.run_tests and any(not t.blocking for t in road.prepared.suite.tests):
-        results = await _tested(road, settled.graded(), blocking=False)
-        for result in results:
-            road.engine.write("check_results", check_row(road.run_id, settled.output, result))
-        settled = settled._replace(checks=(*settled.checks, *results))
-    return settled if road.prepared.rubric is not None else with_check_score(settled)
+    if road.tests and road.run_tests and isinstance(settled.checks, Checked):
+        more = tested(road, settled.graded(), blocking=False)
+        checked = Checked(settled.checks.results, settled.checks.place, [*settled.checks.more, *more])
+        one.checks[settled.output.system, settled.output.trial] = checked
+        settled = settled._replace(checks=checked)
+    return with_check_score(settled) if road.prepared.rubric is None and road.tests else settled

@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Break, str]] = {
     "named family that is not known": (lambda r: replace(r / "refunds.yaml", "family: sim-writer", "family: sim-writr"), "'sim-writr' is not known"),
     "budget without a price": (
         lambda r: replace(r / "refunds.yaml", '{model: "sim:north-1", source: judges.toml}', '{model: "openai:never-heard-of-9", family: sim-north, base_url: "http://127.0.0.1:9/v1"}'),
-        "--budget needs the price",
+        "a budget needs the price",
     ),
     "broken Python suite": (lambda r: (r / "refunds.yaml").rename(r / "gone") and None, "there is no such file"),
 }  # fmt: skip

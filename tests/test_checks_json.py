@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from datetime import date
 
 import pytest
 from pydantic import BaseModel, field_validator
 
 from evalh import checks
+from evalh.checks.json_schema import compile_schema
 from evalh.checks.json_text import fenced_block
 from evalh.errors import InputError
 from tests.checks_support import compiled, row, status
@@ -169,6 +171,11 @@ def test_patterns_in_schemas_are_bounded(schema, value) -> None:
     assert time.monotonic() - start < 5
 
 
+def doubling(keyword: str, last: object) -> dict[str, object]:
+    """Forty small schemas of which each refers to the next one twice: 2⁴⁰ evaluations."""
+    return {f"d{n}": {keyword: [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)} | {"d40": last}
+
+
 @DROPPED
 @pytest.mark.parametrize(
     ("schema", "text"),
@@ -176,11 +183,39 @@ def test_patterns_in_schemas_are_bounded(schema, value) -> None:
         ({"uniqueItems": True}, json.dumps([{"n": n} for n in range(30_000)])),
         ({"$ref": "#"}, "1"),
         ({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}, "1"),
+        ({"$ref": "#/$defs/d0", "$defs": doubling("allOf", {"type": "integer"})}, "1"),
+        ({"$ref": "#/$defs/d0", "$defs": doubling("oneOf", {"type": "string"})}, "1"),
+        ({"$ref": "#/$defs/d0", "$defs": doubling("anyOf", {"type": "object"}), "unevaluatedProperties": False}, '{"a": 1}'),
+        ({"items": {"enum": [[n] for n in range(5000)]}}, "[" + "[-1]," * 100_000 + "1]"),
+        ({"items": {"patternProperties": {f"^(a|aa)+{n}$": False for n in range(20)}}}, json.dumps([{TRAP: n} for n in range(100)])),
     ],
 )
 def test_a_schema_that_takes_for_ever_is_an_error(schema, text) -> None:
-    """Quadratic and endless validations are cut off."""
-    assert status(checks.JSONSchema(schema, timeout_s=0.3), text) == "error"
+    """Quadratic, exponential and endless validations are cut off: an error row soon after the limit, whatever the schema does."""
+    start = time.monotonic()
+    result = row(checks.JSONSchema(schema, timeout_s=0.3), text)
+    assert result.status == "error"
+    assert "within 0.3 s" in result.reason or "within 0.5 s" in result.reason or "RecursionError" in result.reason
+    assert time.monotonic() - start < 5
+
+
+def test_a_schema_that_takes_for_ever_to_be_checked_is_refused() -> None:
+    """Before anything runs, with a reason; a schema of a few thousand parts is no trouble."""
+    parts = {f"p{n}": {"type": "string", "maxLength": n} for n in range(3000)}
+    with pytest.raises(InputError, match="the schema is too large to be checked: not decided within"):
+        compile_schema({"properties": parts}, seconds=0.05)
+    assert compile_schema({"properties": parts}).problem({"p3": "abcd"}) == "$.p3: 'abcd' is too long"
+
+
+def test_the_errors_of_many_branches_take_little_memory() -> None:
+    """A hundred thousand wrong values in each of three branches: the reason comes from the first hundred."""
+    problem = compile_schema({"anyOf": [{"items": {"type": "string"}}] * 3}).problem
+    tracemalloc.start()
+    try:
+        assert str(problem([1] * 100_000)).endswith("is not valid under any of the given schemas")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_numbers_are_equal_as_the_standard_says() -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from evalh import checks
-from evalh.checks.patterns import written_out
+from evalh.checks.patterns import MAX_STEPS, bounded_pattern, short_chars, written_out
 from evalh.errors import InputError
 from tests.checks_support import compiled, row, status
 
@@ -96,6 +96,42 @@ def test_a_pattern_that_cannot_be_compiled_in_bounded_time_is_refused(pattern, m
 def test_the_written_out_size_of_a_pattern_follows_its_counts(pattern, size) -> None:
     """Counts multiply through groups; what stands in a class or after a backslash is one element."""
     assert written_out(pattern) == size
+
+
+UNKNOWN = ["(a|b)*", "(?:ab){2}", r"(a)\1", "(?=a)b", "(?i:a)", r"\p{L}", r"\X", "(?:foo){e<=1}", "a{e<=1}", "[a-", r"\N{BULLET}", "(?R)?"]
+UNKNOWN += [pattern for pattern, _ in CATASTROPHIC if pattern != r"\s+$"]
+
+
+@pytest.mark.parametrize("pattern", UNKNOWN)
+def test_a_pattern_whose_work_is_not_known_always_has_a_clock(pattern) -> None:
+    """Repeated groups, look-around, back-references, fuzzy matches: no text with a letter is matched without a time limit."""
+    assert short_chars(pattern) <= 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"\s+$", "\t"),
+        (r"\s+x", "\t"),
+        ("a*a*b", "a"),
+        ("a?" * 4 + "a" * 4 + "b", "a"),
+        ("a{1,9}a{1,9}b", "a"),
+        ("(?:a|a)(?:a|a)(?:a|a)(?:a|a)b", "a"),
+        (".*.*x", "a"),
+        ("a" * 50 + "b", "a"),
+        (r"[ab]+\w*?[^c]++x", "a"),
+        (r"\b30 days\b", "30 day"),
+    ],
+)
+def test_without_a_clock_the_work_is_small(pattern, text) -> None:
+    """The longest text that is matched without a time limit takes no longer than a tick of it, at its worst."""
+    pattern = bounded_pattern(pattern)
+    assert 1 <= pattern.short_chars < MAX_STEPS
+    worst = (text * pattern.short_chars)[: pattern.short_chars]
+    for match in (pattern.search, pattern.fullmatch):
+        start = time.process_time()
+        match(worst)
+        assert time.process_time() - start < 0.1
 
 
 def test_a_slow_match_does_not_stop_other_threads() -> None:

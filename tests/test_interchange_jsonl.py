@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from evalh.errors import InputError
 from evalh.interchange.jsonl import RecordedJudgment, read_items, read_judgments, read_labels, read_outputs
 from evalh.interchange.lines import write_objects
-from evalh.records import ToolCall
+from evalh.records import Output, ToolCall
 
 ITEM = {"item_id": "a", "input": "why?"}
 OUTPUT = {"item_id": "a", "system": "s", "output": "because"}
@@ -177,6 +179,55 @@ def test_outputs_of_every_shape(tmp_path: Path) -> None:
     assert (four.text, four.error, four.tool_calls) == ("", None, [ToolCall(name="look", arguments={"at": 1})])
     assert (five.tool_calls, five.meta) == ([ToolCall(name="look", arguments={"at": 2})], {"x": 1})
     assert (six.text, six.error) == ("true", None)
+
+
+def test_every_value_of_json_is_read_as_python_reads_it(tmp_path: Path) -> None:
+    """Numbers to the last digit, escapes, deep nesting, a name given twice: the record holds what `json.loads` says."""
+    draw = random.Random(4)
+    texts = [f"{draw.uniform(-10, 10):.{draw.randrange(25)}e}" for _ in range(500)]
+    texts += [f"{draw.getrandbits(draw.randrange(1, 200))}.{draw.getrandbits(90)}E{draw.randrange(-330, 200)}" for _ in range(500)]
+    texts += ["-0", "-0.0", "1e-400", "9" * 4000, '"\\ud83d\\ude00 \\u0000 \\/"', '{"k": 1, "k": {"a": [2]}}']
+    texts += ["[" * depth + "]" * depth for depth in (150, 250)]
+    path = lines(tmp_path, *(f'{{"item_id": "{n}", "input": null, "meta": {{"v": {text}}}}}\n' for n, text in enumerate(texts)))
+    for text, item in zip(texts, read_items(path), strict=True):
+        assert repr(item.meta["v"]) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**OUTPUT, "error": None, "tool_calls": None},
+        {**OUTPUT, "meta": {"tool_calls": []}},
+        {**OUTPUT, "tool_calls": []},
+        {**OUTPUT, "meta": {"a": 1}, "text": "beside"},
+        {**OUTPUT, "trial": 3, "latency_ms": 1, "cost_usd": 0.5, "tokens": 7, "family": "f", "system_version": "2"},
+    ],
+)
+def test_what_a_line_leaves_empty_changes_nothing(tmp_path: Path, row: dict[str, object]) -> None:
+    """Null or empty calls and errors, and unknown fields, leave an output what its text and numbers make it."""
+    (output,) = read_outputs(lines(tmp_path, row))
+    known = {k: v for k, v in row.items() if k in ("trial", "latency_ms", "cost_usd", "tokens", "family", "system_version")}
+    meta = {"text": "beside", "a": 1} if "text" in row else {}
+    assert output == Output(item_id="a", system="s", text="because", meta=meta, **known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("trial", 2**31, "must be less than 2147483648"),
+        ("tokens", -1, "must be greater than or equal to 0"),
+        ("cost_usd", -0.5, "must be greater than or equal to 0"),
+        ("latency_ms", "5", 'must be a number, not "5"'),
+        ("system", "", "must be text that is not empty"),
+        ("item_id", "", "must be text that is not empty"),
+        ("meta", 5, "must be an object"),
+        ("meta", "tool_calls", "must be an object"),
+    ],
+)
+def test_a_field_of_an_output_out_of_range_is_named(tmp_path: Path, field: str, value: object, message: str) -> None:
+    """What the quick way to read an output could let pass is refused as ever."""
+    with pytest.raises(InputError, match=re.escape(f":1: field `{field}`: {message}")):
+        list(read_outputs(lines(tmp_path, {**OUTPUT, field: value})))
 
 
 def test_text_that_utf8_cannot_hold_is_shown_as_such(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from evalh.sim.profile import load_profile
+from evalh.sim.server import running
 from tests.conftest import ITEMS, Done, replace, shared_data, started, write_lines
 
 Evalh = Callable[..., Done]
@@ -289,7 +291,7 @@ def slow_judges(project: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     text = (project / "refunds.yaml").read_text().replace("source: judges.toml", f'base_url: "{url}/v1"')
     (project / "refunds.yaml").write_text(text)
-    (project / "evalh.toml").write_text("in_flight = 2\n")
+    (project / "evalh.toml").write_text("in_flight = 1\n")
     with started(["sim", "serve", "--profile", "judges.toml", "--port", str(port)], project):
         for _ in range(100):
             try:
@@ -351,10 +353,31 @@ def test_a_busy_store_loses_nothing(project: Path, evalh: Evalh) -> None:
     assert done.json["routes"] == {"judged": ITEMS}
 
 
-def test_a_dead_provider_stops_the_run_with_4_and_what_was_answered_is_kept(project: Path, evalh: Evalh) -> None:
-    """Nobody listens: exit 4, one line with the model, the run can go on when the provider is back."""
+def test_a_judge_that_is_gone_ends_with_4_and_is_asked_again_when_it_is_back(project: Path, evalh: Evalh) -> None:
+    """Nobody listens where one of two judges should: the other's verdicts are whole, exit 4, `--retry-errors` makes it good."""
+    suite, text = project / "refunds.yaml", (project / "refunds.yaml").read_text()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    judge = f"base_url: http://127.0.0.1:{port}/v1"
+    suite.write_text(text.replace("source: judges.toml", judge, 1))
+    done = evalh("run", "refunds.yaml", "--json", "--limit", "12")
+    assert done.code == 4
+    assert "sim:north-1 stopped answering" in done.err
+    assert "--retry-errors" in done.err
+    reasons = rows(evalh, "SELECT judge, status, count(*) AS n FROM verdicts GROUP BY ALL ORDER BY ALL")
+    assert [(r["judge"], r["status"], r["n"]) for r in reasons] == [("sim:north-1", "unscored", 12), ("sim:south-1", "scored", 12)]
+    with running(load_profile(project / "judges.toml"), port):
+        again = evalh("run", "refunds.yaml", "--json", "--limit", "12", "--retry-errors")
+    assert again.code == 0, again.err
+    assert again.json["tiers"]["judges"] == again.json["tiers"]["judges"] | {"asked": 12, "cached": 12, "unscored": 0}
+    assert "nothing to ask again" in evalh("run", "refunds.yaml", "--limit", "12", "--retry-errors").err
+
+
+def test_a_run_of_which_every_judge_is_gone_stops_and_goes_on(project: Path, evalh: Evalh) -> None:
+    """Nobody listens at all: the run stops with exit 4 instead of asking for ever, and can go on."""
     text = (project / "refunds.yaml").read_text()
-    (project / "refunds.yaml").write_text(text.replace("source: judges.toml", 'base_url: "http://127.0.0.1:9/v1"', 1))
+    (project / "refunds.yaml").write_text(text.replace("source: judges.toml", 'base_url: "http://127.0.0.1:9/v1"'))
     done = evalh("run", "refunds.yaml", "--json", "--limit", "12")
     assert done.code == 4
     assert "sim:north-1" in done.err

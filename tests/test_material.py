@@ -225,9 +225,9 @@ def test_least_squares_separates_the_learned_simulators() -> None:
 def test_the_gate_ships_v1_and_refuses_v2(name: str, tmp_path: Path) -> None:
     """Over the real pipeline and the simulated judges, v1 passes its gate and v2 fails against it by a clear margin."""
     store, config = Store(tmp_path / "evalh.duckdb"), load_config(ROOT)
-    good = run(prepare(suite(name), config), store, RunOptions())
+    good = run(prepare(suite(name), config), store, RunOptions(keep=True))
     approve(store, good.run_id, "main")
-    worse = run(prepare(suite(name), config, outputs=f"golden/{name}/outputs/v2.jsonl"), store, RunOptions())
+    worse = run(prepare(suite(name), config, outputs=f"golden/{name}/outputs/v2.jsonl"), store, RunOptions(keep=True))
     refused = gate_run(store, worse.run_id)
     assert gate_run(store, good.run_id).decision == "PASS"
     assert refused.decision == "FAIL"
@@ -241,7 +241,7 @@ def test_the_judge_of_appearance_passes_what_the_check_refuses(tmp_path: Path) -
     shipped = suite("physics")
     shipped.checks = [c.model_copy(update={"blocking": False}) for c in shipped.checks]
     prepared = prepare(shipped, load_config(ROOT), outputs="golden/physics/outputs/v2.jsonl")
-    settled = run(prepared, Store(tmp_path / "evalh.duckdb"), RunOptions()).settled
+    settled = run(prepared, Store(tmp_path / "evalh.duckdb"), RunOptions(keep=True)).settled
     assert sum(s.score == 1.0 for s in settled) == 72
     assert sum(any(c.status == "fail" for c in s.checks) for s in settled) == 36
 
@@ -249,7 +249,7 @@ def test_the_judge_of_appearance_passes_what_the_check_refuses(tmp_path: Path) -
 def test_pairs_are_judged_in_both_orders_and_v2_is_refused(tmp_path: Path) -> None:
     """Every pair is asked in both orders; the judge with position bias contradicts itself more often than the careful one."""
     store = Store(tmp_path / "evalh.duckdb")
-    outcome = run(prepare(suite("support_pairs"), load_config(ROOT)), store, RunOptions())
+    outcome = run(prepare(suite("support_pairs"), load_config(ROOT)), store, RunOptions(keep=True))
     broken: Counter[str] = Counter()
     for settled in outcome.settled:
         by_judge: dict[str, set[str | None]] = {}

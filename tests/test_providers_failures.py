@@ -220,17 +220,20 @@ def test_one_provider_serves_two_loops_at_once(server: Server) -> None:
 
 
 def test_no_client_is_imported_before_the_first_question() -> None:
-    """Building providers of every kind imports neither openai nor anthropic nor vllm."""
+    """Building and closing providers of every kind, as a run does that the ledger answers, imports no client and no aiohttp."""
     code = """
-import os, sys
+import asyncio, os, sys
 os.environ.update(OPENAI_API_KEY="k", ANTHROPIC_API_KEY="k")
 from evalh.providers.base import Target
 from evalh.providers.registry import provider_for
-for name in ("openai", "anthropic"):
-    provider_for(Target(provider=name, model="m"))
-provider_for(Target(provider="vllm", model="m", base_url="http://127.0.0.1:9/v1"))
-provider_for(Target(provider="sim", model="m", base_url="http://127.0.0.1:9"))
-print(sorted({"openai", "anthropic", "vllm", "httpx2", "starlette", "pandas"} & set(sys.modules)))
+providers = [provider_for(Target(provider=name, model="m")) for name in ("openai", "anthropic")]
+providers.append(provider_for(Target(provider="vllm", model="m", base_url="http://127.0.0.1:9/v1")))
+providers.append(provider_for(Target(provider="sim", model="m", base_url="http://127.0.0.1:9")))
+async def close():
+    for provider in providers:
+        await provider.aclose()
+asyncio.run(close())
+print(sorted({"openai", "anthropic", "vllm", "httpx2", "aiohttp", "starlette", "pandas"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

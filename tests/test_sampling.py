@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from evalh.errors import InputError
+from evalh.fingerprints import content_hash
 from evalh.sampling import Strategy, Unit, allocate, draw, inclusion_probabilities
 
 STRATEGIES = get_args(Strategy)
@@ -83,6 +84,21 @@ def test_the_draw_depends_on_seed_and_ids_alone(strategy: Strategy) -> None:
     assert [t.position for t in tasks] == list(range(len(tasks)))
     assert [t.unit_id for t in tasks] != sorted(t.unit_id for t in tasks)
     assert {(t.design, t.seed) for t in tasks} == {(strategy, 5)}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "drawn"),
+    [
+        ("simple", "0bf67b1b407dab28"),
+        ("stratified", "3546cedbea95a926"),
+        ("disagreement", "b391e55bef200f6c"),
+        ("uncertainty", "fd6eaf6ace83ceb5"),
+    ],
+)
+def test_a_draw_of_an_earlier_version_is_drawn_again(strategy: Strategy, drawn: str) -> None:
+    """Outputs, probabilities to the last digit, strata and positions are as they were; units may be a stream."""
+    tasks = draw(iter(pool(400)), 12, strategy, seed=5)
+    assert content_hash([list(task) for task in tasks]) == drawn
 
 
 @pytest.mark.parametrize("strategy", ["simple", "disagreement", "uncertainty"])

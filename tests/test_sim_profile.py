@@ -14,7 +14,7 @@ from evalh.judging.presentation import Blinding, present
 from evalh.judging.rubric import Rubric
 from evalh.records import Item, Output
 from evalh.sim.cast import Cast
-from evalh.sim.profile import Drift, Judge, Profile, System, load_profile, profile_from
+from evalh.sim.profile import Batching, Drift, Judge, Profile, System, load_profile, profile_from
 from evalh.sim.prompts import read_shown, read_wanted, smallest
 from evalh.sim.truth import Fact, Truth, load_truth
 
@@ -157,7 +157,7 @@ def test_any_other_schema_gets_a_small_valid_instance(schema: dict[str, object])
 def test_the_documentation_names_every_property_and_its_example_loads(tmp_path: Path) -> None:
     """docs/simulator.md states each field of a profile, and its example is a profile."""
     text = (Path(__file__).parent.parent / "docs" / "simulator.md").read_text(encoding="utf-8")
-    for part in (Profile, Judge, Drift, System):
+    for part in (Profile, Judge, Drift, System, Batching):
         for name, field in part.model_fields.items():
             assert re.search(rf"(?:`|^|\[|\.){field.alias or name}(?:`| =|\])", text, re.MULTILINE), f"{part.__name__}.{name}"
     for name in ("truth.jsonl", "answers.jsonl"):

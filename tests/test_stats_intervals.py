@@ -13,6 +13,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 from evalh.errors import InputError
 from evalh.records import Estimate
 from evalh.stats.intervals import (
+    MANY,
     cluster_totals,
     cr3_interval,
     cr3_se,
@@ -25,6 +26,7 @@ from evalh.stats.intervals import (
     tango,
     wilson,
 )
+from evalh.stats.scores import ItemScore, ScoreColumns, fold, fold_columns, mean_of, mean_of_columns
 
 BINARY = [(k, n) for n in (10, 37, 200) for k in (0, 1, n // 2, n - 1, n)]
 
@@ -198,6 +200,55 @@ def test_importing_the_intervals_loads_no_scipy() -> None:
     """The statistics room is cheap to enter: SciPy is loaded by the functions that need it."""
     code = "import sys, evalh.stats.agreement, evalh.stats.paired; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- many values ----------------------------------------------------------------------------------------------------
+
+
+def test_a_million_values_have_the_normal_interval() -> None:
+    """With very many different values the interval is that of the central limit theorem, clustered or not."""
+    rng = np.random.default_rng(9)
+    values, clusters = rng.random(1_000_000), rng.integers(0, 300_000, 1_000_000).astype(np.uint64)
+    half = 1.96 * (1 / 12 / 1_000_000) ** 0.5
+    for given in (None, clusters):
+        estimate = mean_interval(values, clusters=given, seed=3)
+        assert estimate.low == pytest.approx(values.mean() - half, abs=0.04 * half)
+        assert estimate.high == pytest.approx(values.mean() + half, abs=0.04 * half)
+
+
+def test_many_different_values_keep_the_moments_of_the_definition() -> None:
+    """Beyond MANY different values, which share a grid, mean and variance are those of the Dirichlet law of the values themselves."""
+    values = np.random.default_rng(12).beta(8, 0.5, MANY + 1000)
+    points, weights = np.append(values, [0, 1]), np.append(np.ones(len(values)), [0.5, 0.5])
+    share = weights / weights.sum()
+    mean = float(share @ points)
+    variance = float(share @ (points - mean) ** 2) / (weights.sum() + 1)
+    draws = jbb_draws(values, np.ones(len(values)), lo=0, hi=1, draws=40_000, seed=2)
+    assert draws.mean() == pytest.approx(mean, abs=4 * (variance / 40_000) ** 0.5)
+    assert draws.var() == pytest.approx(variance, rel=0.03)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_scores_by_column_are_the_scores_one_by_one(grouped: bool) -> None:
+    """Trials, blocked and unscored outputs, groups and slices: the estimate of columns is that of rows, to the last digit."""
+    rng = np.random.default_rng(8)
+    names = [f"i{n:03}" for n in np.sort(rng.integers(0, 150, 600))]
+    rows = [
+        ItemScore(name, f"s{int(name[1:]) % 3}", f"g{int(name[1:]) // 4}" if grouped else None, score, route)
+        for name, p in zip(names, rng.random(600), strict=True)
+        for score, route in [(None, "unscored") if p < 0.05 else (None, "blocked") if p < 0.15 else (float(p), "judged")]
+    ]
+    codes: dict[str, int] = {}
+
+    def coded(words: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        return np.array([codes.setdefault(word, len(codes)) for word in words], dtype=np.uint64)
+
+    worth = [0.0 if r.route == "blocked" else np.nan if r.score is None else r.score for r in rows]
+    clusters = coded([f"group {r.group}" if grouped else f"item {r.item_id}" for r in rows])
+    columns = fold_columns(ScoreColumns(coded(names), coded([r.slice for r in rows]), clusters, np.array(worth)))
+    assert mean_of_columns(columns, seed=4) == mean_of(list(fold(rows).values()), seed=4).estimate
+    one = [row for row in rows if row.slice == "s1"]
+    assert mean_of_columns(columns.of_slice(codes["s1"]), seed=4) == mean_of(list(fold(one).values()), seed=4).estimate
 
 
 # ---- coverage, small (in full: benchmarks/coverage.py) --------------------------------------------------------------

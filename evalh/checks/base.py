@@ -8,6 +8,7 @@ result on itself. Negation, blocking and weight are common to all and are applie
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,11 +18,13 @@ from evalh.fingerprints import content_hash
 from evalh.records import Item, Output
 
 
-class Subject(NamedTuple):
-    """What a check looks at: an output and the item it answers."""
+@dataclass(slots=True, eq=False)
+class Subject:
+    """What a check looks at: an output and the item it answers. `memo` is what its checks share, such as its JSON value."""
 
     item: Item
     output: Output
+    memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 class Finding(NamedTuple):
@@ -42,6 +45,7 @@ class Check(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ClassVar[str]
+    waits: ClassVar[bool] = True  # may sleep, start a program or call code of users: every output gets a thread of its own
     positional: ClassVar[tuple[str, ...]] = ()  # fields that may be given without their names, in this order
 
     name: str | None = Field(default=None, description="shown in tables and test ids; the kind where not given")
@@ -65,3 +69,9 @@ class Check(BaseModel):
     @property
     def check_hash(self) -> str:
         return content_hash(self.kind, self.model_dump(mode="json", exclude={"name"}))
+
+
+class Pure(Check):
+    """A check that only computes: many outputs go through it on one thread, or on several processes."""
+
+    waits: ClassVar[bool] = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
 from typing import Any
 
 from evalh.checks.base import Subject
-from evalh.checks.limits import Undecidable, short
+from evalh.checks.limits import UNWATCHED, Undecidable, short
 
+MAX_MARKS = 200  # in no language are there more than a handful
 FROM_REFERENCE = "; the item's reference where not given"
 
 
@@ -43,7 +45,21 @@ def _not_empty(text: str, subject: Subject) -> str:
 
 
 def comparable(text: str, ignore_case: bool = False) -> str:
-    """Text in Unicode's composed form, so that é is é however it is encoded; case-folded on demand."""
+    """Text in Unicode's composed form, so that é is é however it is encoded; case-folded on demand.
+
+    Raises Undecidable for a text that is mostly combining marks: to order n of them in a row takes n² steps, with no way to stop it.
+    """
     if ignore_case:
         text = text.casefold()
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    if text.isascii():
+        return text
+    if len(text) > UNWATCHED and _many_marks().search(text):
+        raise Undecidable(f"the text holds more than {MAX_MARKS:,} combining marks in a row")
+    return unicodedata.normalize("NFC", text)
+
+
+@cache
+def _many_marks() -> Any:
+    import regex
+
+    return regex.compile(rf"\p{{M}}{{{MAX_MARKS + 1}}}")

@@ -12,19 +12,28 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalh.checks.base import Resolve
+from evalh.checks.json_quick import Quick, quick
 from evalh.checks.json_text import parse_json
-from evalh.checks.limits import Undecidable, safe_line, short
+from evalh.checks.limits import Undecidable, safe_line, short, within
 from evalh.checks.patterns import bounded_pattern
 from evalh.errors import InputError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_ERRORS = 100  # from so many the most telling is chosen
+COMPILE_S = 20.0  # seconds for checking a schema before anything runs: about 100,000 subschemas
 
 Schema = Mapping[str, Any] | bool
 Problem = Callable[[Any], str | None]  # a JSON value → what is wrong with it and where, or None
+
+
+class CompiledSchema(NamedTuple):
+    """`problem` decides. `quick`, where there is one, says in a hundredth of the time that a value certainly has no problem."""
+
+    problem: Problem
+    quick: Quick | None
 
 
 def load_schema(source: str | Schema, resolve: Resolve) -> tuple[Schema, str | None]:
@@ -45,8 +54,16 @@ def _read(path: Path) -> Schema:
     return value
 
 
-def compile_schema(schema: Schema, file: str | None = None) -> Problem:
-    """A function that says what is wrong with a value. Raises InputError that names the file and the place in the schema."""
+def compile_schema(schema: Schema, file: str | None = None, seconds: float = COMPILE_S) -> CompiledSchema:
+    """The schema, ready to decide. Raises InputError that names the file and the place in the schema, or that it is too large."""
+    try:
+        return within(seconds, lambda: CompiledSchema(_problem(schema, file), quick(schema)))
+    except Undecidable as error:
+        hint = "a smaller one"
+        raise InputError(f"the schema is too large to be checked: {error}", where=file or "schema", hint=hint) from None
+
+
+def _problem(schema: Schema, file: str | None) -> Problem:
     from jsonschema.exceptions import best_match
 
     _check_schema(schema, file)
@@ -149,4 +166,6 @@ def _validator_class() -> Any:
     keys.__globals__["find_evaluated_property_keys_by_schema"] = keys  # it calls itself
     keywords = ("pattern", "patternProperties", "additionalProperties", "unevaluatedProperties")
     bound = {name: rebound(getattr(_keywords, name), **helpers) for name in keywords}
+    # these two keep every error of every branch in a list: half a million items would be a gigabyte
+    bound |= {name: rebound(getattr(_keywords, name), list=lambda errors: [*islice(errors, MAX_ERRORS)]) for name in ("anyOf", "oneOf")}
     return validators.extend(Draft202012Validator, bound)  # type: ignore[no-untyped-call]

@@ -7,10 +7,12 @@ unreasonable (nesting beyond 100 levels, numbers beyond 1,000 digits) is Undecid
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+from evalh.checks.base import Subject
 from evalh.checks.limits import Undecidable, short
 
 MAX_DEPTH = 100
@@ -19,25 +21,62 @@ MAX_STARTS = 20  # places at which an unfenced JSON value is looked for
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)")
+_BRACKETS = bytes.maketrans(b"[{]}", b"(())")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+
+
+class JSON(NamedTuple):
+    """A JSON value as Python has it, and whether all its numbers are finite (`1e999` is JSON, and infinite)."""
+
+    value: Any
+    finite: bool
+
+
+class _Infinite(Exception):
+    """A number is too large to be a float."""
 
 
 def parse_json(text: str) -> Any:
     """The JSON value that is the whole text. Raises ValueError with one line where it is not JSON, Undecidable where too deep."""
+    return _parsed(text).value
+
+
+def _parsed(text: str) -> JSON:
     _check_depth(text)
+    if text.startswith("\ufeff"):
+        raise ValueError("line 1, column 1: Unexpected UTF-8 BOM (decode using utf-8-sig)")
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_int=_int, parse_float=_float)
+        try:
+            return JSON((_LONG if len(text) > MAX_DIGITS else _SHORT).decode(text), True)
+        except _Infinite:
+            return JSON(_ANY.decode(text), False)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise Undecidable("the JSON is nested too deeply to be read") from None
 
 
-def json_of(text: str, extract: bool) -> Any:
-    """The JSON value of an output: all of it, or with `extract` its first JSON block. Raises as `parse_json` does."""
-    if not extract:
-        return parse_json(text)
+def json_in(subject: Subject, extract: bool = False) -> JSON:
+    """The JSON value of an output: all of it, or with `extract` its first JSON block. Raises as `parse_json` does.
+
+    It is read once for all checks of the output; they must leave it as it is.
+    """
+    key = "extracted json" if extract else "json"
+    found: JSON | str | None = subject.memo.get(key)
+    if found is None:
+        try:
+            found = _extracted(subject.output.text) if extract else _parsed(subject.output.text)
+        except ValueError as error:
+            found = str(error)
+        subject.memo[key] = found
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
+
+
+def _extracted(text: str) -> JSON:
     block = fenced_block(text, "json")
-    return parse_json(block) if block is not None else _first_value(text)
+    return _parsed(block) if block is not None else _first_value(text)
 
 
 def fenced_block(text: str, language: str) -> str | None:
@@ -58,15 +97,13 @@ def fenced_block(text: str, language: str) -> str | None:
     return found.get(language, found.get(""))
 
 
-def _first_value(text: str) -> Any:
+def _first_value(text: str) -> JSON:
     """The first object or array in a text around it."""
-    decoder = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_int=_int, parse_float=_float)
     first_error: ValueError | None = None
     for _, start in zip(range(MAX_STARTS), re.finditer(r"[{\[]", text), strict=False):
         try:
             _, end = json.JSONDecoder().raw_decode(text, start.start())
-            _check_depth(text[start.start() : end])
-            return decoder.raw_decode(text, start.start())[0]
+            return _parsed(text[start.start() : end])
         except RecursionError:
             raise Undecidable("the JSON is nested too deeply to be read") from None
         except ValueError as error:
@@ -75,13 +112,30 @@ def _first_value(text: str) -> Any:
 
 
 def _check_depth(text: str) -> None:
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
+    if text.count("[") + text.count("{") <= MAX_DEPTH or _is_shallow(text):
         return
     depth = 0
     for bracket in re.finditer(r"[\[\]{}]", _STRING.sub("", text)):
         depth += 1 if bracket[0] in "[{" else -1
         if depth > MAX_DEPTH:
             raise Undecidable(f"the JSON is nested deeper than {MAX_DEPTH} levels")
+
+
+def _is_shallow(text: str) -> bool:
+    """A quick look: True only where no bracket outside of a string is deeper than the limit."""
+    if "\\" in text:
+        if "\0" in text:
+            return False
+        text = text.replace("\\\\", "\0").replace('\\"', "\0")  # now a quotation mark is the start or the end of a string
+    outside = "".join(text.split('"')[::2])
+    if "\0" in outside:  # a backslash outside of a string: no JSON, and not for this look
+        return False
+    brackets = outside.encode("utf-8", "surrogatepass").translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            break
+        brackets = brackets.replace(b"()", b"")
+    return not brackets
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,6 +161,18 @@ def _float(digits: str) -> float:
     if len(digits) > MAX_DIGITS:
         raise Undecidable(f"a number has more than {MAX_DIGITS:,} digits")
     return float(digits)
+
+
+def _finite(digits: str) -> float:
+    value = _float(digits)
+    if value in (math.inf, -math.inf):
+        raise _Infinite
+    return value
+
+
+_ANY = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_int=_int, parse_float=_float)
+_LONG = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_int=_int, parse_float=_finite)
+_SHORT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite)  # no number can be too long
 
 
 def json_equal(a: Any, b: Any, tolerance: float = 0.0) -> bool:

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from evalh.checks.base import Check, Compiled, Finding, Subject
+from evalh.checks.base import Compiled, Finding, Pure, Subject
 
 T = TypeVar("T")
 
 REASON_CHARS = 500
 TICK_S = 0.05  # how late a time limit may be noticed
+UNWATCHED = 10_000  # characters; to read so many takes less than a tick, and a time limit could not be noticed
 SWITCHES = 100  # an exception sent from another thread arrives at the first of them
 IDLE_TICKS = 40  # the watch ends after two idle seconds, so that a finished run leaves no thread behind
 
@@ -112,7 +113,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return result
 
 
-class Bounded(Check):
+class Bounded(Pure):
     """A check that parses the output, with a limit on its length and on the time that this takes."""
 
     max_chars: int = Field(default=1_000_000, gt=0, description="a longer output is an error, not a fail")
@@ -144,6 +145,8 @@ _UNSAFE = re.compile(
 
 def safe_line(text: str, limit: int = REASON_CHARS) -> str:
     """The text on one line of at most `limit` characters, without anything that a terminal or a file would act on."""
+    if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip():
+        return text  # most are: a printable text holds nothing that the patterns find, and no white space but plain blanks
     line = " ".join(_UNSAFE.sub("", _ESCAPES.sub("", text[: 20 * limit])).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

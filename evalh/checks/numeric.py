@@ -16,7 +16,7 @@ from pydantic import Field, FiniteFloat
 from evalh.checks.base import Compiled, Finding, Resolve, Subject
 from evalh.checks.expected import FROM_REFERENCE, expected
 from evalh.checks.json_path import compile_path
-from evalh.checks.json_text import json_of
+from evalh.checks.json_text import json_in
 from evalh.checks.limits import Bounded, Undecidable, short
 
 Which = Literal["last", "first", "only"]
@@ -78,7 +78,7 @@ class Numeric(Bounded):
 
         def run(subject: Subject) -> Finding:
             wanted = self._expected(subject)
-            got = read(subject.output.text)
+            got = read(subject)
             if isinstance(got, str):
                 return Finding(False, 0.0, got)
             difference = abs(_EXACT.subtract(got, wanted))
@@ -103,20 +103,20 @@ class Numeric(Bounded):
             return None
         return number_of(repr(value), "only")
 
-    def _reader(self) -> Callable[[str], Decimal | str]:
+    def _reader(self) -> Callable[[Subject], Decimal | str]:
         """The number of an output, or a reason why there is none."""
         if self.path is None:
 
-            def from_text(text: str) -> Decimal | str:
-                found = number_of(text, self.which, self.percent)
+            def from_text(subject: Subject) -> Decimal | str:
+                found = number_of(subject.output.text, self.which, self.percent)
                 return found if found is not None else f"holds {'not exactly one number' if self.which == 'only' else 'no number'}"
 
             return from_text
         find = compile_path(self.path)
 
-        def from_path(text: str) -> Decimal | str:
+        def from_path(subject: Subject) -> Decimal | str:
             try:
-                nodes = find(json_of(text, self.extract))
+                nodes = find(json_in(subject, self.extract).value)
             except ValueError as error:
                 return f"is not JSON: {error}"
             if len(nodes) != 1:

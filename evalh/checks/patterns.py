@@ -6,13 +6,15 @@ Matching goes through the `regex` library, whose matcher looks at the clock. It 
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from evalh.checks.base import Check, Compiled, Finding, Resolve, Subject
+from evalh.checks.base import Compiled, Finding, Pure, Resolve, Subject
 from evalh.checks.limits import Undecidable, short
 from evalh.errors import InputError
 
@@ -21,16 +23,18 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 0.5
 MAX_PATTERN = 4_000  # characters; above, the matcher is late by seconds in noticing that its time is up
+MAX_STEPS = 1_000_000  # a match that cannot take more steps (about 10 ms) needs no clock, which costs more than most matches
 MAX_WRITTEN_OUT = 100_000  # single elements once {m} and {m,n} are written out m times: about 0.1 s and 100 MB to compile
 
 _PARTS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(|\)|\{(\d+)(?:,\d*)?\}|.", re.DOTALL)
 
 
 class BoundedPattern(NamedTuple):
-    """A compiled pattern that gives up after `timeout_s` seconds."""
+    """A compiled pattern that gives up after `timeout_s` seconds; in texts of at most `short_chars` it needs no clock for that."""
 
     compiled: regex.Pattern[str]
     timeout_s: float = TIMEOUT_S
+    short_chars: int = -1
 
     def search(self, text: str) -> regex.Match[str] | None:
         """The first match anywhere in the text. Raises Undecidable when the time is up."""
@@ -41,13 +45,19 @@ class BoundedPattern(NamedTuple):
         return self._timed("fullmatch", text)
 
     def _timed(self, mode: str, text: str) -> regex.Match[str] | None:
-        try:  # `concurrent` frees the interpreter for other threads while the matcher works
-            found: regex.Match[str] | None = getattr(self.compiled, mode)(text, timeout=self.timeout_s, concurrent=True)
-        except TimeoutError:
-            raise Undecidable(f"the pattern {short(self.compiled.pattern)} did not match or fail within {self.timeout_s:g} s") from None
-        except MemoryError:
-            raise Undecidable(f"the pattern {short(self.compiled.pattern)} needs more memory than there is") from None
-        return found
+        if len(text) <= self.short_chars:
+            return getattr(self.compiled, mode)(text)  # type: ignore[no-any-return]
+        match = getattr(self.compiled, mode)
+        for patience in (1, 2, 8):  # the library's clock runs on while a busy machine does not let us work
+            start = time.thread_time()
+            try:  # `concurrent` frees the interpreter for other threads while the matcher works
+                return match(text, timeout=patience * self.timeout_s, concurrent=True)  # type: ignore[no-any-return]
+            except TimeoutError:
+                if time.thread_time() - start >= self.timeout_s / 2:
+                    break
+            except MemoryError:
+                raise Undecidable(f"the pattern {short(self.compiled.pattern)} needs more memory than there is") from None
+        raise Undecidable(f"the pattern {short(self.compiled.pattern)} did not match or fail within {self.timeout_s:g} s")
 
 
 @lru_cache(maxsize=512)
@@ -69,7 +79,8 @@ def bounded_pattern(pattern: str, flags: str = "", timeout_s: float = TIMEOUT_S)
         )
     letters = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL}
     try:
-        return BoundedPattern(regex.compile(pattern, sum(letters[f] for f in flags), cache_pattern=False), timeout_s)
+        compiled = regex.compile(pattern, sum(letters[f] for f in flags), cache_pattern=False)
+        return BoundedPattern(compiled, timeout_s, short_chars(pattern))
     except (regex.error, RecursionError, OverflowError, MemoryError, ValueError) as error:
         why = str(error) if isinstance(error, regex.error) else type(error).__name__
         raise InputError(
@@ -96,7 +107,30 @@ def written_out(pattern: str) -> int:
     return sum(groups) + last
 
 
-class Regex(Check):
+def short_chars(pattern: str) -> int:
+    """The longest text in which a search needs at most MAX_STEPS, whatever the text is; −1 where that cannot be told.
+
+    A backtracking matcher starts at each of n + 1 places and tries, for each of `loose` repeated elements, at most n + 1 lengths,
+    and both sides of each `|`: at most size · (n + 1)^(loose + 1) · 2^bars steps. Patterns with repeated groups, look-around,
+    back-references and other constructs are left out: for them nothing is told.
+    """
+    size, loose, bars, last = written_out(pattern) + 1, 0, 0, ""
+    for part in _PARTS.finditer(pattern):
+        text = part[0]
+        if last == "(" and text == "?" and pattern.startswith(":", part.end()):
+            continue  # a group without a number
+        repeats = text in ("*", "+", "?") or part[1] is not None
+        unknown = (text[0] == "\\" and text[1:].isalnum() and text[1] not in "dDsSwWbBAZntr") or text in ("\\", "[", "{")
+        if unknown or (repeats and last in ("", ")", "(", "|")) or (text == "?" and last == "("):
+            return -1
+        loose += repeats and not (part[1] is not None and "," not in text)
+        bars += text == "|"
+        last = text
+    most: int = math.floor((MAX_STEPS / size / 2 ** min(bars, 60)) ** (1 / (loose + 1))) - 1
+    return max(-1, most)
+
+
+class Regex(Pure):
     """A regular expression matches the output. A match that is not found or ruled out in time is an error, not a fail."""
 
     kind: ClassVar[str] = "regex"
@@ -113,11 +147,13 @@ class Regex(Check):
         flags = "i" * self.ignore_case + "m" * self.multiline + "s" * self.dotall
         pattern = bounded_pattern(self.pattern, flags, self.timeout_s)
         match = pattern.fullmatch if self.mode == "fullmatch" else pattern.search
+        said = short(self.pattern)
+        missing = Finding(False, 0.0, f"no match of {said}")
 
         def run(subject: Subject) -> Finding:
             found = match(subject.output.text)
             if found is None:
-                return Finding(False, 0.0, f"no match of {short(self.pattern)}")
-            return Finding(True, 1.0, f"{short(self.pattern)} matches {short(found[0])} at character {found.start() + 1}")
+                return missing
+            return Finding(True, 1.0, f"{said} matches {short(found[0])} at character {found.start() + 1}")
 
         return run

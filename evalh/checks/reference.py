@@ -64,6 +64,9 @@ class Palindrome(Check):
         return run
 ```
 
+It is taken for one that may wait (sleep, start a program, call a server), so every output gets a thread of its own. One that
+only computes says `waits = False`, and many outputs go through it on one thread, which is faster.
+
 It works in Python suites as it is. For YAML, give it a name by an entry point of its package; built-in checks use the same:
 
 ```toml

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from evalh.checks.base import Check, Compiled, Finding, Resolve, Subject
+from evalh.checks.base import Compiled, Finding, Pure, Resolve, Subject
 from evalh.checks.limits import short
 
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'"})
@@ -45,7 +45,7 @@ _PATTERNS = (
 _REFUSAL = re.compile("|".join(f"(?:{p})" for p in _PATTERNS), re.IGNORECASE)
 
 
-class Refusal(Check):
+class Refusal(Pure):
     """The output opens with a refusal ("I'm sorry, but I can't help with that"). For "must not refuse", negate it.
 
     A heuristic by wording: English, and the common openings in Spanish, French, German, Portuguese, Russian, Chinese and

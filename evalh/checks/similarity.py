@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from evalh.checks.base import Check, Compiled, Finding, Resolve, Subject
+from evalh.checks.base import Compiled, Finding, Pure, Resolve, Subject
 from evalh.checks.expected import FROM_REFERENCE, comparable, expected_texts
 from evalh.checks.limits import Undecidable, at_most
 from evalh.errors import InputError
 
 
-class _Similar(Check):
+class _Similar(Pure):
     positional: ClassVar[tuple[str, ...]] = ("threshold", "value")
 
     threshold: float = Field(ge=0, le=1, description="the least similarity, in [0, 1], that passes")

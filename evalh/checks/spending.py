@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from evalh.checks.base import Check, Compiled, Finding, Resolve, Subject
+from evalh.checks.base import Compiled, Finding, Pure, Resolve, Subject
 from evalh.checks.limits import Undecidable
 
 
-class MaxLatency(Check):
+class MaxLatency(Pure):
     """The system answered within so many milliseconds."""
 
     kind: ClassVar[str] = "max-latency"
@@ -25,7 +25,7 @@ class MaxLatency(Check):
         return run
 
 
-class MaxCost(Check):
+class MaxCost(Pure):
     """The output cost at most so much."""
 
     kind: ClassVar[str] = "max-cost"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema, field_serializer, model_validator
@@ -12,8 +13,8 @@ from evalh.checks.expected import expected
 from evalh.checks.imports import load_object, named
 from evalh.checks.json_path import compile_path
 from evalh.checks.json_schema import compile_schema, load_schema
-from evalh.checks.json_text import fenced_block, json_equal, json_of
-from evalh.checks.limits import Bounded, safe_line, short
+from evalh.checks.json_text import fenced_block, json_equal, json_in
+from evalh.checks.limits import UNWATCHED, Bounded, safe_line, short
 from evalh.checks.patterns import bounded_pattern
 from evalh.errors import InputError
 
@@ -26,7 +27,7 @@ class _ReadsJSON(Bounded):
 
         def run(subject: Subject) -> Finding:
             try:
-                value = json_of(subject.output.text, self.extract)
+                value = json_in(subject, self.extract).value
             except ValueError as error:
                 return Finding(False, 0.0, f"is not JSON: {error}")
             return decide(value, subject)
@@ -58,13 +59,32 @@ class JSONSchema(_ReadsJSON):
     schema_: str | dict[str, Any] | bool = Field(alias="schema", description="a schema file, or the schema itself")
 
     def compile(self, resolve: Resolve) -> Compiled:
-        problem = compile_schema(*load_schema(self.schema_, resolve))
+        problem, quick = compile_schema(*load_schema(self.schema_, resolve))
+
+        def fits(subject: Subject) -> bool:
+            found = json_in(subject, self.extract)
+            return quick is not None and found.finite and quick.fits(found.value, len(subject.output.text))
 
         def decide(value: Any, subject: Subject) -> Finding:
-            wrong = problem(value)
-            return Finding(True, 1.0, "fits the schema") if wrong is None else Finding(False, 0.0, wrong)
+            wrong = None if fits(subject) else problem(value)
+            return _FITS if wrong is None else Finding(False, 0.0, wrong)
 
-        return self._on_json(decide)
+        watched = self._on_json(decide)
+        if quick is None or quick.matches:
+            return watched
+        unwatched = min(UNWATCHED, self.max_chars)
+
+        def run(subject: Subject) -> Finding:
+            if len(subject.output.text) <= unwatched:
+                with suppress(ValueError):
+                    if fits(subject):
+                        return _FITS
+            return watched(subject)
+
+        return run
+
+
+_FITS = Finding(True, 1.0, "fits the schema")
 
 
 class JSONPath(_ReadsJSON):
@@ -141,6 +161,7 @@ class PydanticModel(_ReadsJSON):
     """The output is JSON that a pydantic model accepts."""
 
     kind: ClassVar[str] = "pydantic-model"
+    waits: ClassVar[bool] = True  # a model may have validators
     positional: ClassVar[tuple[str, ...]] = ("model",)
 
     model: Annotated[str | type[BaseModel], WithJsonSchema({"type": "string"})] = Field(

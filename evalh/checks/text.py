@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from evalh.checks.base import Check, Compiled, Finding, Resolve, Subject
+from evalh.checks.base import Compiled, Finding, Pure, Resolve, Subject
 from evalh.checks.expected import FROM_REFERENCE, comparable, expected, expected_text, expected_texts
-from evalh.checks.json_text import json_equal, parse_json
+from evalh.checks.json_text import json_equal, json_in
 from evalh.checks.limits import short
 
 Text = Annotated[str, Field(min_length=1)]
@@ -24,7 +24,7 @@ _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0
 _LETTER = re.compile(r"[^\W_]")
 
 
-class Equals(Check):
+class Equals(Pure):
     """The output is the expected text. Where the expected value is not text, the output has to be JSON that equals it."""
 
     kind: ClassVar[str] = "equals"
@@ -38,7 +38,7 @@ class Equals(Check):
         def run(subject: Subject) -> Finding:
             wanted = expected(self.value, subject)
             if not isinstance(wanted, str):
-                return _equal_json(subject.output.text, wanted)
+                return _equal_json(subject, wanted)
             got, want = (self._form(text) for text in (subject.output.text, wanted))
             if got == want:
                 return Finding(True, 1.0, f"is {short(want)}")
@@ -50,9 +50,9 @@ class Equals(Check):
         return comparable(text.strip() if self.strip else text, self.ignore_case)
 
 
-def _equal_json(text: str, wanted: Any) -> Finding:
+def _equal_json(subject: Subject, wanted: Any) -> Finding:
     try:
-        got = parse_json(text)
+        got = json_in(subject).value
     except ValueError as error:
         return Finding(False, 0.0, f"is not JSON ({error}), expected {short(wanted)}")
     same = json_equal(got, wanted)
@@ -67,7 +67,7 @@ def _difference(got: str, want: str) -> str:
     return f"differs{place}: got {short(got[start:])}, expected {short(want[start:])}"
 
 
-class _Contains(Check):
+class _Contains(Pure):
     positional: ClassVar[tuple[str, ...]] = ("values",)
 
     ignore_case: bool = Field(default=False, description=IGNORE_CASE)
@@ -88,12 +88,15 @@ class Contains(_Contains):
     value: Text | None = Field(default=None, description="text to find" + FROM_REFERENCE)
 
     def compile(self, resolve: Resolve) -> Compiled:
-        def run(subject: Subject) -> Finding:
-            wanted = expected_text(self.value, subject)
-            found, _ = self._found(subject.output.text, [wanted])
-            return Finding(bool(found), float(bool(found)), f"{'contains' if found else 'does not contain'} {short(wanted)}")
+        if self.value is not None:
+            find = self._finder(self.value)
+            return lambda subject: find(subject.output.text)
+        return lambda subject: self._finder(expected_text(None, subject))(subject.output.text)
 
-        return run
+    def _finder(self, wanted: str) -> Callable[[str], Finding]:
+        needle, said = comparable(wanted, self.ignore_case), short(wanted)
+        there, missing = Finding(True, 1.0, f"contains {said}"), Finding(False, 0.0, f"does not contain {said}")
+        return lambda text: there if needle in comparable(text, self.ignore_case) else missing
 
 
 class ContainsAny(_Contains):
@@ -134,7 +137,7 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(short(t, 40) for t in texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
 
 
-class _Edge(Check):
+class _Edge(Pure):
     positional: ClassVar[tuple[str, ...]] = ("value",)
 
     value: Text | None = Field(default=None, description="the text" + FROM_REFERENCE)
@@ -192,13 +195,13 @@ def _length(count: Callable[[str], int], limit: int, at_least: bool, unit: str) 
     return run
 
 
-class _Words(Check):
+class _Words(Pure):
     positional: ClassVar[tuple[str, ...]] = ("words",)
 
     words: int = Field(ge=0, description="number of words; each Chinese or Japanese character is one")
 
 
-class _Chars(Check):
+class _Chars(Pure):
     positional: ClassVar[tuple[str, ...]] = ("chars",)
 
     chars: int = Field(ge=0, description="number of characters (Unicode code points in composed form), white space included")

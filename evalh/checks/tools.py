@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from evalh.checks.base import Check, Compiled, Finding, Resolve, Subject
+from evalh.checks.base import Compiled, Finding, Pure, Resolve, Subject
 from evalh.checks.expected import FROM_REFERENCE, expected, expected_text, expected_texts
 from evalh.checks.json_schema import Problem, compile_schema, load_schema
 from evalh.checks.json_text import json_equal
@@ -16,7 +16,7 @@ from evalh.checks.limits import Undecidable, short, within
 SCHEMA_TIMEOUT_S = 5.0
 
 
-class ToolCalled(Check):
+class ToolCalled(Pure):
     """A tool of that name was called, once or more."""
 
     kind: ClassVar[str] = "tool-called"
@@ -34,7 +34,7 @@ class ToolCalled(Check):
         return run
 
 
-class ToolArguments(Check):
+class ToolArguments(Pure):
     """A call of the tool has the expected arguments, or arguments that fit a JSON Schema. One such call is enough."""
 
     kind: ClassVar[str] = "tool-arguments"
@@ -54,7 +54,7 @@ class ToolArguments(Check):
         return self
 
     def compile(self, resolve: Resolve) -> Compiled:
-        problem = compile_schema(*load_schema(self.schema_, resolve)) if self.schema_ is not None else None
+        problem = compile_schema(*load_schema(self.schema_, resolve)).problem if self.schema_ is not None else None
 
         def run(subject: Subject) -> Finding:
             calls = [c.arguments for c in subject.output.tool_calls if c.name == self.tool]
@@ -85,7 +85,7 @@ def _includes(got: Any, wanted: Any) -> bool:
     return json_equal(got, wanted)
 
 
-class ToolSequence(Check):
+class ToolSequence(Pure):
     """Tools were called in an order.
 
     `exact`: these and no others; `subsequence`: these in this order, others between; `set`: these, in any order and number.

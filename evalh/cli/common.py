@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from evalh.config import Config, load_config, store_path
-from evalh.errors import UsageError
+from evalh.errors import StoreBusy, StoreError, UsageError
 from evalh.store.store import Store
 
 PLAIN_WIDTH = 120  # where output is not a terminal: CI logs are wide
@@ -35,7 +35,12 @@ def existing_store(store_at: str | None) -> Store:
     store = open_store(store_at)
     if not store.exists():
         raise UsageError(f"there is no store at {store.path}", hint="`evalh run` or `evalh import` makes one; --store names another")
-    store.fold_journals()
+    try:
+        store.fold_journals()
+    except StoreBusy:
+        raise
+    except StoreError as error:  # a full or read-only disk: what is in the store can be read all the same
+        note(f"{error}; rows that wait in {store.journal_folder} are not shown")
     return store
 
 
@@ -53,7 +58,7 @@ def console(stderr: bool = False) -> Any:
     """A rich console: no colour where it is not a terminal or NO_COLOR is set."""
     from rich.console import Console
 
-    width = None if _is_terminal(stderr) or "COLUMNS" in os.environ else PLAIN_WIDTH
+    width = None if _is_terminal(stderr) or os.environ.get("COLUMNS") else PLAIN_WIDTH
     return Console(stderr=stderr, highlight=False, width=width, no_color=True if os.environ.get("NO_COLOR") else None)
 
 

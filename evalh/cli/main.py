@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -25,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name → (module:command, line in th
     "report": ("evalh.cli.report:report", "Show one run, in the terminal or as one HTML file."),
     "golden": ("evalh.cli.golden:golden", "Check and lock golden sets."),
     "sim": ("evalh.cli.sim:sim", "Serve the judge simulator."),
+    "cache": ("evalh.cli.cache:cache", "The answers that are kept: list them, or ask anew."),
     "sql": ("evalh.cli.data:sql", "Read the store with SQL."),
     "doctor": ("evalh.cli.doctor:doctor", "Check installation, keys, endpoints, store, families."),
 }
@@ -85,8 +88,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"] if debug else arguments
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is ended stops as with Ctrl-C: resumable
     try:
         code = cli.main(args=arguments, prog_name="evalh", standalone_mode=False)
+        if code == ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else ExitCode.DONE)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -95,7 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
-        sys.exit(ExitCode.INTERRUPTED)
+        sys.stdout.flush()
+        os._exit(ExitCode.INTERRUPTED)  # threads that are still busy are not waited for: what counts is on disk
     except EvalhError as error:
         if debug:
             raise

@@ -46,6 +46,8 @@ def plan(suites: tuple[Path, ...], system: str | None, limit: int | None, store_
 
 
 def _show(plan: dict[str, Any]) -> None:
+    from evalh.report.spent import price_lines
+
     out = console()
     golden, system = plan["golden"], plan["system"]
     slices = ", ".join(f"{name} {n}" for name, n in golden["slices"].items())
@@ -66,6 +68,10 @@ def _show(plan: dict[str, Any]) -> None:
         f"  at most {plan['calls']} calls, {plan['tokens']:,} tokens, {dollars(plan['cost_usd'])}, about {plan['seconds']:.0f} s",
         markup=False,
     )
+    if plan["budget_usd"] is not None:
+        out.print(f"  stops before it exceeds {dollars(plan['budget_usd'])}, the suite's budget", markup=False)
+    for line in price_lines({**plan, "unpriced": []}):
+        out.print(f"  {line}", markup=False)
     for problem in plan["problems"]:
         out.print(f"  would stop a run now: {problem}", markup=False)
     for model in plan["unpriced"]:

@@ -214,11 +214,11 @@ def _run_row(run: str, name: str, facts: _Facts, now: datetime) -> Row:
     }
 
 
-def golden_rows(golden: GoldenSet, now: datetime) -> dict[str, list[Row]]:
+def golden_rows(golden: GoldenSet, now: datetime) -> dict[str, Iterable[Row]]:
     """The rows of `golden_sets` and `items` for one version of a golden set."""
     named = {"golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash}
     about = {"canary": golden.canary, "licence": golden.licence, "slices": golden.slices, "locked": golden.locked, "first_seen": now}
-    items = [{**named, "item_hash": item.item_hash, **item.model_dump(mode="json")} for item in golden.items]
+    items = ({**named, "item_hash": item.item_hash, **item.model_dump(mode="json")} for item in golden.items)
     return {"golden_sets": [{**named, **about}], "items": items}
 
 

@@ -8,12 +8,12 @@ outputs, judgments and labels is kept under `meta`.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from evalh.errors import InputError
 from evalh.interchange.lines import place, read_objects, refuse, validated
@@ -130,6 +130,10 @@ _VERDICT_HINTS = {
 }
 
 
+ITEM_AGAIN = ("field `item_id`: `{}` again, as on line {}", "each item_id stands once")  # fault and hint, for `once`
+OUTPUT_AGAIN = ("the output {} again, as on line {}", "an (item_id, system, trial) stands once; count `trial` up")
+
+
 def read_items(path: Path) -> Iterator[Item]:
     """The items of an items.jsonl."""
     for _, item in numbered_items(path):
@@ -158,8 +162,8 @@ def numbered_items(path: Path) -> Iterator[tuple[int, Item]]:
     """`read_items` with line numbers."""
     seen: dict[Hashable, int] = {}
     for line, data in read_objects(path):
-        item = validated(Item, data, path, line, _ITEM_HINTS)
-        _once(seen, item.item_id, path, line, "field `item_id`: `{}` again, as on line {}", "each item_id stands once")
+        item = item_of(data, path, line)
+        once(seen, item.item_id, path, line, *ITEM_AGAIN)
         yield line, item
 
 
@@ -167,10 +171,8 @@ def numbered_outputs(path: Path) -> Iterator[tuple[int, Output]]:
     """`read_outputs` with line numbers."""
     seen: dict[Hashable, int] = {}
     for line, data in read_objects(path):
-        row = validated(_OutputLine, _with_meta(_OutputLine, data, path, line), path, line, _OUTPUT_HINTS)
-        output = _output(row, path, line)
-        key = (output.item_id, output.system, output.trial)
-        _once(seen, key, path, line, "the output {} again, as on line {}", "an (item_id, system, trial) stands once; count `trial` up")
+        output = output_of(data, path, line)
+        once(seen, (output.item_id, output.system, output.trial), path, line, *OUTPUT_AGAIN)
         yield line, output
 
 
@@ -183,7 +185,7 @@ def numbered_judgments(path: Path) -> Iterator[tuple[int, RecordedJudgment]]:
         _check_at(row.at, path, line)
         row = _pairwise(row, data, path, line) if row.kind == "pairwise" else _pointwise(row, data, path, line)
         key = (row.item_id, row.judge, row.judge_version, row.prompt, row.systems, row.aspect, row.trial, row.repeat)
-        _once(seen, key, path, line, "the verdict {} again, as on line {}", "count `repeat` up where the judge was asked the same again")
+        once(seen, key, path, line, "the verdict {} again, as on line {}", "count `repeat` up where the judge was asked the same again")
         yield line, row
 
 
@@ -200,11 +202,12 @@ def numbered_labels(path: Path) -> Iterator[tuple[int, RecordedLabel]]:
         elif row.score is None and row.label is None:
             refuse(path, line, "score", "missing", "a pointwise label has a `score` or a `label`")
         key = (row.item_id, row.annotator, row.systems, row.aspect)
-        _once(seen, key, path, line, "the label {} again, as on line {}", "one person labels an output once for each aspect")
+        once(seen, key, path, line, "the label {} again, as on line {}", "one person labels an output once for each aspect")
         yield line, row
 
 
-def _once(seen: dict[Hashable, int], key: Hashable, path: Path, line: int, fault: str, hint: str) -> None:
+def once(seen: dict[Hashable, int], key: Hashable, path: Path, line: int, fault: str, hint: str) -> None:
+    """Keep the line of a key. Raises InputError, of `fault` with the key and the line before filled in, where it has one already."""
     before = seen.setdefault(key, line)
     if before != line:
         shown = key if isinstance(key, str) else json.dumps(key, ensure_ascii=False)
@@ -220,6 +223,40 @@ def _with_meta(model: type[Record], data: dict[str, Any], path: Path, line: int)
     if not isinstance(meta, dict):
         refuse(path, line, "meta", "must be an object", None)
     return {**{k: v for k, v in data.items() if k not in extra}, "meta": {**extra, **meta}}
+
+
+def item_of(data: dict[str, Any], path: Path, line: int) -> Item:
+    """The object of one line as an item. Raises InputError with line and field."""
+    return validated(Item, data, path, line, _ITEM_HINTS)
+
+
+def output_of(data: dict[str, Any], path: Path, line: int, given: Mapping[str, Any] | None = None) -> Output:
+    """The object of one line as an output; `given` are fields that the suite sets. Raises InputError with line and field."""
+    data = data if data.keys() <= _OUTPUT_FIELDS else _with_meta(_OutputLine, data, path, line)
+    plain = _plain_output(data, given)
+    if plain is not None:
+        return plain
+    output = _output(validated(_OutputLine, data, path, line, _OUTPUT_HINTS), path, line)
+    return output.model_copy(update=given) if given else output
+
+
+_OUTPUT_FIELDS = _OutputLine.model_fields.keys()
+
+
+def _plain_output(data: dict[str, Any], given: Mapping[str, Any] | None) -> Output | None:
+    """An output that is text and nothing odd, in a third of the time; None leaves it to `_OutputLine`, and to its errors."""
+    text, meta = data.get("output"), data.get("meta")
+    if type(text) is not str or "tool_calls" in data or "error" in data or (type(meta) is dict and "tool_calls" in meta):
+        return None
+    fields = {**data, "text": text, **(given or {})}
+    del fields["output"]
+    try:
+        made = Output.model_validate(fields, strict=True)
+    except ValidationError:
+        return None
+    tokens = made.tokens or 0
+    known = made.item_id and made.system and made.trial < 2**31 and tokens < 2**63
+    return made if known and min(made.trial, tokens, made.latency_ms or 0, made.cost_usd or 0) >= 0 else None
 
 
 def _output(row: _OutputLine, path: Path, line: int) -> Output:

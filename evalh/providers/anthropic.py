@@ -5,12 +5,11 @@ The official API of 2026-10-21 takes no temperature at all. A judge there cannot
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from evalh.errors import InputError, ProviderRefused, ProviderUnusable
 from evalh.providers.base import Reply, Request, Target
-from evalh.providers.client import HTTPProvider, merged
+from evalh.providers.client import HTTPProvider, imported, merged
 from evalh.providers.endpoint import ANTHROPIC, Endpoint, resolve
 from evalh.records import ToolCall
 
@@ -28,6 +27,7 @@ _SAMPLING = ("temperature", "top_p", "top_k")  # gone from the official API
 class AnthropicProvider(HTTPProvider):
     """`anthropic:MODEL`, with `base_url` any server that speaks the messages format."""
 
+    sdk = "anthropic"
     path = "/v1/messages"
 
     def __init__(self, target: Target, endpoint: Endpoint | None = None, *, simulated: bool = False) -> None:
@@ -46,16 +46,16 @@ class AnthropicProvider(HTTPProvider):
             settings["temperature"] = target.temperature
         self._settings = merged(settings, target.params)
 
-    def _sdk(self) -> ModuleType:
-        import anthropic
-
-        return anthropic
+    @property
+    def root(self) -> str:
+        return self.endpoint.base_url.removesuffix("/v1")  # the client's own paths begin with /v1
 
     def _connect(self) -> Any:
-        import anthropic
+        from evalh.providers.transport import http_client
 
-        root = self.endpoint.base_url.removesuffix("/v1")  # the client's own paths begin with /v1
-        return anthropic.AsyncAnthropic(api_key=self.endpoint.key, base_url=root, timeout=self.target.timeout_s, max_retries=0)
+        return imported("anthropic").AsyncAnthropic(
+            api_key=self.endpoint.key, base_url=self.root, timeout=None, max_retries=0, http_client=http_client(self.root)
+        )
 
     def _body(self, request: Request) -> dict[str, Any]:
         system = [m.content for m in request.messages if m.role == "system"]

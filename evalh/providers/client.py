@@ -1,21 +1,26 @@
-"""Asking over HTTP through an official client: one client per event loop, one POST per question, no retries.
+"""Asking over HTTP through an official client: one client per server, key and event loop, one POST per question, no retries.
 
-The clients' own `post(path, body=…, cast_to=httpx2.Response)` is their documented door for requests that they do not
-model. It keeps their authentication, headers, timeouts and errors and leaves out what costs most of a call's time here:
-walking the type hints of the request and building response models.
+The clients' own `post(url, body=…, cast_to=httpx2.Response)` is their documented door for requests that they do not
+model. It keeps their authentication, headers and errors and leaves out what costs most of a call's time here: walking
+the type hints of the request and building response models. `benchmarks/clients.py` shows what each way costs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from evalh.errors import InputError, ProviderError
+from evalh.errors import InputError, ProviderError, ProviderRefused
 from evalh.providers.base import Reply, Request, Target
 from evalh.providers.endpoint import Endpoint
 from evalh.providers.errors import from_exception, in_reply, timed_out, unreadable
@@ -36,14 +41,21 @@ class HTTPProvider(ABC):
         self.target = target
         self.endpoint = endpoint
         self.simulated = simulated
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.endpoint.where})"
 
     async def ask(self, request: Request) -> Reply:
         """The reply to a request. Raises ProviderBusy, ProviderDown, ProviderRefused, ProviderUnusable."""
-        data = await self._post(self.path, self._body(request))
+        return self.read(await self._post(self._body(request)))
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON body that asks a request, also as one call of a batch. Raises ProviderRefused where this API cannot put it."""
+        return self._body(request)
+
+    def read(self, data: dict[str, Any]) -> Reply:
+        """The reply in a JSON body. Raises ProviderDown where it is not of this API."""
         try:
             return self._reply(data)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
@@ -51,16 +63,27 @@ class HTTPProvider(ABC):
         raise failure
 
     async def aclose(self) -> None:
-        """Close this loop's client. A later `ask` would open another."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+        """Let go of this loop's client; the last provider that uses it closes it. A later `ask` would open another."""
+        shared = self._held.pop(asyncio.get_running_loop(), None)
+        if shared is not None:
+            await shared.release()
 
-    path: str
+    @property
+    def client(self) -> Any:
+        """The official client of this server and key for the running loop, until `aclose`."""
+        loop = asyncio.get_running_loop()
+        if (shared := self._held.get(loop)) is None:
+            key = (self.sdk, self.root, self.endpoint.key)
+            shared = self._held[loop] = _Shared.of(loop, key, self._connect)
+        return shared.client
 
-    @abstractmethod
-    def _sdk(self) -> ModuleType:
-        """The official client's module, imported when it is first needed."""
+    sdk: ClassVar[str]  # the official client's module
+    path: str  # where questions go, below `root`
+
+    @property
+    def root(self) -> str:
+        """What the official client takes as its base_url."""
+        return self.endpoint.base_url
 
     @abstractmethod
     def _connect(self) -> Any:
@@ -74,32 +97,32 @@ class HTTPProvider(ABC):
     def _reply(self, data: dict[str, Any]) -> Reply:
         """The reply in a JSON body. May raise whatever a body that is not of this API makes it raise."""
 
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        sdk = imported(self.sdk)
         import httpx2
 
-        loop = asyncio.get_running_loop()
-        if (client := self._clients.get(loop)) is None:
-            client = self._clients[loop] = self._connect()
         try:
-            # the client's own timeout is per read: a server that drips bytes would never meet it
+            # one limit for the whole call: a limit per read is never met by a server that drips bytes
             async with asyncio.timeout(self.target.timeout_s):
-                response = await client.post(path, body=body, cast_to=httpx2.Response)
+                response = await self.client.post(self.root + self.path, body=body, cast_to=httpx2.Response)
             return self._read(response)
         except TimeoutError:
             failure = timed_out(self.endpoint, self.target.timeout_s)
         except ProviderError as error:
             failure = error
+        except ValueError as error:  # NaN, or half a character: what JSON in UTF-8 cannot hold
+            failure = self.endpoint.error(ProviderRefused, f"the question cannot be sent: {error}")
         except Exception as error:
-            if not _from_client(error, self._sdk()):
+            if not _from_client(error, sdk):
                 raise
-            failure = from_exception(error, self._sdk(), self.endpoint, self.target.timeout_s)
+            failure = from_exception(error, sdk, self.endpoint, self.target.timeout_s)
         # raised outside the handler: a chained traceback would show the client's error, which may hold the key
         raise failure
 
     def _read(self, response: Any) -> dict[str, Any]:
         try:
             data = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
             raise unreadable(response.content, self.endpoint)
@@ -107,6 +130,55 @@ class HTTPProvider(ABC):
         if failure is not None:
             raise failure
         return data
+
+
+@dataclass(eq=False)
+class _Shared:
+    """One official client: two judges at one server share it, and its connections."""
+
+    _open: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, ...], _Shared]]] = WeakKeyDictionary()
+
+    client: Any
+    of_loop: dict[tuple[str, ...], _Shared]
+    key: tuple[str, ...]
+    users: int = 0
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop, key: tuple[str, ...], connect: Callable[[], Any]) -> _Shared:
+        of_loop = cls._open.setdefault(loop, {})
+        shared = of_loop.get(key)
+        if shared is None:
+            shared = of_loop[key] = cls(connect(), of_loop, key)
+        shared.users += 1
+        return shared
+
+    async def release(self) -> None:
+        self.users -= 1
+        if self.users == 0:
+            del self.of_loop[self.key]
+            await self.client.close()
+
+
+_importing = threading.Lock()
+
+
+@cache
+def imported(sdk: str) -> ModuleType:
+    """An official client's module, imported when it is first needed.
+
+    The garbage collector rests meanwhile: it would walk the client's thousands of classes again and again (a fifth of the time).
+    """
+    with _importing:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return import_module(sdk)
+        finally:
+            if collecting:
+                if not gc.get_freeze_count():
+                    gc.freeze()
+                    gc.unfreeze()  # both together: what was imported goes to the oldest generation, unwalked
+                gc.enable()
 
 
 def _from_client(error: Exception, sdk: ModuleType) -> bool:

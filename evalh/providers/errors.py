@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from evalh.errors import ProviderBusy, ProviderDown, ProviderError, ProviderRefused, ProviderUnusable
+from evalh.errors import ProviderBusy, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, ProviderUnusable
 from evalh.providers.endpoint import Endpoint
 
 LONGEST = 300  # characters of a server's own words that a message keeps
@@ -50,7 +50,7 @@ def from_exception(error: Exception, sdk: Any, endpoint: Endpoint, timeout_s: fl
 
 
 def timed_out(endpoint: Endpoint, timeout_s: float) -> ProviderError:
-    return endpoint.error(ProviderDown, f"no answer within {timeout_s:g} s", hint="`timeout_s` sets the limit")
+    return endpoint.error(ProviderSlow, f"no answer within {timeout_s:g} s", hint="`timeout_s` sets the limit")
 
 
 def from_status(status: int, headers: Mapping[str, str], text: str, endpoint: Endpoint) -> ProviderError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from evalh.errors import InputError
 from evalh.providers.base import Reply, Request, Target
-from evalh.providers.client import HTTPProvider, merged, tool_call
+from evalh.providers.client import HTTPProvider, imported, merged, tool_call
 from evalh.providers.endpoint import OPENAI, Endpoint, resolve
 from evalh.records import ToolCall
 
@@ -17,6 +16,8 @@ SCHEMA_NAME = "reply"
 class OpenAIProvider(HTTPProvider):
     """`openai:MODEL`, with `base_url` any OpenAI-compatible server. `api="responses"` takes the newer API."""
 
+    sdk = "openai"
+
     def __init__(self, target: Target, endpoint: Endpoint | None = None, *, simulated: bool = False) -> None:
         if target.api not in (None, "chat", "responses"):
             raise InputError(f"openai has no api {target.api!r}", where=target.ref, hint="it is chat (default) or responses")
@@ -25,15 +26,12 @@ class OpenAIProvider(HTTPProvider):
         self.path = "/responses" if self.responses else "/chat/completions"
         self._settings = self._fixed()
 
-    def _sdk(self) -> ModuleType:
-        import openai
-
-        return openai
-
     def _connect(self) -> Any:
-        import openai
+        from evalh.providers.transport import http_client
 
-        return openai.AsyncOpenAI(api_key=self.endpoint.key, base_url=self.endpoint.base_url, timeout=self.target.timeout_s, max_retries=0)
+        return imported("openai").AsyncOpenAI(
+            api_key=self.endpoint.key, base_url=self.root, timeout=None, max_retries=0, http_client=http_client(self.root)
+        )
 
     def _fixed(self) -> dict[str, Any]:
         """What is the same in every request: model, limits, the user's params."""

@@ -38,14 +38,20 @@ def price_of(
     `overrides` are the user's: `provider:model` → {input, output, as_of}, USD per million tokens; they come first. With
     `base_url`, only prices of that host count. Raises InputError where an override is not a price.
     """
-    mine = {ref.partition(":")[2]: ref for ref in overrides or {} if ref.partition(":")[0] == provider}
-    best = _longest(mine, model)
-    if best is not None and overrides is not None:
-        return _given(mine[best], overrides[mine[best]])
+    mine = own_price(provider, model, overrides)
+    if mine is not None:
+        return mine
     host = urlsplit(base_url).hostname if base_url else None
     rows = {row.model: row for row in table() if row.provider == provider and (None in (host, row.host) or host == row.host)}
     best = _longest(rows, model)
     return rows[best].price if best is not None else None
+
+
+def own_price(provider: str, model: str, overrides: Mapping[str, Mapping[str, Any]] | None) -> Price | None:
+    """The price that the user's settings give a model, or None. Raises InputError where it is not a price."""
+    mine = {ref.partition(":")[2]: ref for ref in overrides or {} if ref.partition(":")[0] == provider}
+    best = _longest(mine, model)
+    return _given(mine[best], (overrides or {})[mine[best]]) if best is not None else None
 
 
 def cost(price: Price | None, tokens_in: int | None, tokens_out: int | None) -> float | None:

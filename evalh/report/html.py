@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalh import __version__
 from evalh.errors import UsageError
-from evalh.report import cards, view, words
+from evalh.report import cards, trials, view, words
 from evalh.report.gather import Background, Gathered, Row, gather
+from evalh.report.spent import price_lines, spent_rows
 from evalh.report.text import comment, excerpt, finalizer
 from evalh.stats.agreement import Unscored
 from evalh.store.runs import find_run
@@ -91,8 +92,11 @@ def _context(document: Row, items: Sequence[Row], gate: Row | None, background: 
         "regressions": [cards.regression(a, b, limit) for a, b in changes.pairs] if changes and not changes.differences else [],
         "funnel": view.funnel(document),
         "spent": view.spent(document),
+        "spent_rows": spent_rows(document),
+        "price_lines": price_lines(document["costs"]) if "costs" in document else [],
         "quality": view.quality(document, view.minimum_of(gate)),
         "minimum": view.minimum_of(gate),
+        "trials": trials.section(document),
         "checks": view.checks(document, background),
         "judges": judges,
         "judge_axis": judge_axis,

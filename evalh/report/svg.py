@@ -8,6 +8,7 @@ their size. Colours are classes (`evalh/report/templates/style.css.j2`), so ligh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from math import ceil, floor
 from typing import Any, Literal, NamedTuple
 
@@ -94,6 +95,39 @@ def bar(parts: Sequence[Part], whole: int, *, label: str, height: int = 14) -> M
         tip = Markup("<title>{}: {} of {}</title>").format(visible(part.name), part.n, whole)
         marks.append(_tag("rect", f"part {part.tone}", tip, x=_pc(start), y=0, width=_pc(end - start), height=height))
         at += part.n
+    return _chart(marks, label, height)
+
+
+class Curve(NamedTuple):
+    """Estimates by a name, to be joined by a line; `css` is `first` or `second`."""
+
+    css: str
+    estimates: Mapping[str, Mapping[str, Any]]
+
+
+def curves(lines: Sequence[Curve], scale: Scale, *, label: str, name: Callable[[float], str], height: int = 150) -> Markup:
+    """Curves over the same names, at even steps, each estimate a dot with its interval; the scale stands upright, named on the left."""
+    left, foot, marks = 6.0, 20, list[Markup]()
+    names = list(lines[0].estimates)
+
+    def x(place: int, shift: float = 0.0) -> float:
+        return left + (100 - left) * (place + 0.5) / len(names) + shift
+
+    def y(value: float) -> float:
+        return round(6 + (height - foot - 6) * (1 - scale.at(value) / 100), 2)
+
+    for tick in scale.ticks:
+        marks.append(_line("tick", left, 100, y(tick), y(tick)))
+        marks.append(_tag("text", "name start", escape(name(tick)), x=0, y=y(tick) + 4))
+    marks += [_tag("text", "name", escape(each), x=_pc(x(n)), y=height - 3) for n, each in enumerate(names)]
+    for number, curve in enumerate(lines):
+        shift = 0.35 * (2 * number - len(lines) + 1)  # so that intervals at one place do not hide each other
+        known = [(x(n, shift), e) for n, e in enumerate(curve.estimates.values()) if e.get("value") is not None]
+        marks += [_line(f"curve {curve.css}", a, b, y(e["value"]), y(f["value"])) for (a, e), (b, f) in pairwise(known)]
+        for at, e in known:
+            if e.get("low") is not None and e.get("high") is not None:
+                marks.append(_line(f"whisker {curve.css}", at, at, y(e["low"]), y(e["high"])))
+            marks.append(_tag("circle", f"dot {curve.css}", cx=_pc(at), cy=y(e["value"]), r=3.5))
     return _chart(marks, label, height)
 
 

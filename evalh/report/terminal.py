@@ -10,20 +10,23 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from evalh.cli.common import console, interval, percent, printable
-from evalh.report.words import count, judge_name, money, unit
+from evalh.report.spent import price_lines, spent_rows
+from evalh.report.spent import saved as saved_by_tier_1
+from evalh.report.words import count, judge_name, money, passes_when, trials_each, unit
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 NAME = 12  # columns of the names on the left
 CHECKS = 6  # named one by one; those that held everywhere are only counted
+FLAKIEST = 5  # items named
 WIDTH = 80
 
 
 def print_run(document: Mapping[str, Any]) -> None:
     """Print the summary of a run: `document` is what `summary.run_document` makes."""
     out = console()
-    for block in (_head, _quality, _tiers, _checks, _judges, _next):
+    for block in (_head, _quality, _trials, _tiers, _spent, _checks, _judges, _next):
         lines = block(document)
         for line in lines:
             out.print(line, soft_wrap=True)
@@ -61,6 +64,30 @@ def _quality(document: Mapping[str, Any]) -> list[Text]:
     return lines
 
 
+def _trials(document: Mapping[str, Any]) -> list[Text]:
+    """What repeated trials say: whether one of them passes, whether all do, and how often an item's outcome changes."""
+    trials = document.get("trials")
+    if not trials:
+        return []
+    unscored = f", {trials['unscored']} unscored" if trials["unscored"] else ""
+    head = f"{'trials':<{NAME}}  {trials_each(trials)} each of {count(trials['n_items'], 'item')}{unscored}; {passes_when(trials)}"
+    lines = list(_wrapped(head))
+    if trials["passing"] is None:
+        return lines
+    k, ties = trials["k"], f"; {trials['ties']} tied" if trials["ties"] else ""
+    figures = [("pass@1", trials["pass_at"]["1"], "a trial passes")]
+    figures += [(f"pass@{k}", trials["pass_at"][str(k)], f"one of {k} passes")] * (k > 1)
+    figures += [(f"pass^{k}", trials["pass_hat"][str(k)], f"all {k} pass")] * (k > 1)
+    figures += [
+        ("majority", trials["majority"], f"more than half{ties}"),
+        ("flaky", trials["flaky"], "outcome changes"),
+        ("two differ", trials["disagreement"], "two trials of an item"),
+    ]
+    lines += [_text(f"  {name:<{NAME - 2}}  {interval(estimate):<22}  {told}") for name, estimate, told in figures]
+    named = [f"{row['item_id']} {row['passed']}/{row['passed'] + row['failed']}" for row in trials["flakiest"][:FLAKIEST]]
+    return [*lines, *(_wrapped(f"{'flakiest':<{NAME - 2}}  {', '.join(named)}", indent=2) if named else [])]
+
+
 def _tiers(document: Mapping[str, Any]) -> list[Text]:
     """Where the outputs went, tier by tier, with the money spent and saved."""
     routes, tiers, noun = document["routes"], document["tiers"], unit(document["kind"])
@@ -69,9 +96,9 @@ def _tiers(document: Mapping[str, Any]) -> list[Text]:
     total, spent = sum(routes.values()), document["cost_by_tier"]
     blocked, unscored, lost = routes.get("blocked", 0), routes.get("unscored", 0), routes.get("no_output", 0)
     scored = total - blocked - unscored - lost
-    least = "" if document["cost_is_whole"] else ">= "
+    least = "" if document["cost_is_whole"] else "≥ "
     calls = tiers["judges"]["skipped"]
-    saved = f"saved ~{money(document['saved_usd'])} ({count(calls, 'judge call')})" if calls else ""
+    saved = f"saved {saved_by_tier_1(document, '~')} ({count(calls, 'judge call')})" if calls else ""
     made = f"{total}" + (f", {lost} without an output" if lost else "")
     rows = [(f"{noun}s", made, f"spent {least}{money(spent['system'])}"), ("tier 1", f"{blocked} blocked by checks", saved)]
     if document["kind"] == "checks":
@@ -82,6 +109,20 @@ def _tiers(document: Mapping[str, Any]) -> list[Text]:
     next_step = "evalh label export tasks.jsonl" if queued else ""
     rows.append(("tier 3", f"{queued} queued for labels" if queued else "nothing queued for labels", next_step))
     return [_text(f"{name:<{NAME}}  {told:<30}  {cost}".rstrip()) for name, told, cost in rows]
+
+
+def _spent(document: Mapping[str, Any]) -> list[Text]:
+    """Calls and money by system and judge; answers of earlier runs are hits, with what they had cost."""
+    rows = spent_rows(document)
+    if not rows:
+        return []
+    hits = any(row.cached for row in rows)
+    lines = [f"{'spent':<32}{'calls':>8}{'tokens':>12}{'cost':>10}" + (f"{'hits':>8}{'worth':>10}" if hits else "")]
+    for row in rows:
+        name = _short(f"  {printable(row.name)}", 31)
+        lines.append(f"{name:<32}{row.calls:>8,}{row.tokens:>12,}{row.cost:>10}" + (f"{row.cached:>8,}{row.worth:>10}" if hits else ""))
+    told = [_text(line) for line in lines]
+    return told + [part for line in price_lines(document["costs"]) for part in _wrapped(line, indent=2)]
 
 
 def _checks(document: Mapping[str, Any]) -> list[Text]:
@@ -130,6 +171,8 @@ def _figures(judge: Mapping[str, Any]) -> list[str]:
         pieces.append(f"mean score {_whole(judge['mean_score_estimate'])}")
     elif judge.get("mean_score") is not None:
         pieces.append(f"mean score {percent(judge['mean_score'])}")
+    if judge.get("repeat_agreement"):
+        pieces.append(f"same answer when asked again {_whole(judge['repeat_agreement'])}")
     loose, strict = judge["agreement"], judge["agreement_strict"]
     if strict["value"] is not None:
         same = strict["value"] == loose["value"]

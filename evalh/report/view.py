@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from evalh.report import svg, words
 from evalh.report.gather import Background, Changes, Row
+from evalh.report.spent import saved as saved_by_tier_1
 
 Tone = Literal["good", "bad", "warn", "plain"]
 TONES: dict[str, Tone] = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "warn"}
@@ -168,7 +169,7 @@ def keys(document: Row) -> list[tuple[str, str, str]]:
     calls = words.count(document["tiers"]["judges"]["skipped"], "judge call")
     worth = "counted as lost" if document["kind"] == "pairwise" else "counted as failures"
     interval = words.spread(quality) or quality.get("why") or ""
-    saved = f"≈ {words.money(document['saved_usd'])} saved by tier 1 ({calls})" if routes.get("blocked") else "tier 1 blocked nothing"
+    saved = f"{saved_by_tier_1(document, '≈ ')} saved by tier 1 ({calls})" if routes.get("blocked") else "tier 1 blocked nothing"
     if document["kind"] == "checks":
         saved = "no judge was asked"
     return [
@@ -219,10 +220,10 @@ def _rule(rule: Row) -> RuleRow:
         scale, asks = svg.scale_for([*values, 0.0], least=0.1), f"{rule['metric']} at most {words.share(threshold)}"
     shown = figure(asks, estimate, scale, threshold=threshold, passes="below" if name == "max_unscored" else "above", signed=signed)
     reasons = [reason.partition(": ")[2] or reason for reason in rule["reasons"]]
-    return RuleRow(RULES[name], asks, shown, svg.axis(scale, _tick), rule["decision"], TONES[rule["decision"]], reasons)
+    return RuleRow(RULES[name], asks, shown, svg.axis(scale, tick), rule["decision"], TONES[rule["decision"]], reasons)
 
 
-def _tick(value: float) -> str:
+def tick(value: float) -> str:
     return f"{100 * value:.0f}".replace("-", "−") if value else "0"
 
 
@@ -236,7 +237,7 @@ def funnel(document: Row) -> list[Stage]:
     blocked, unscored, lost = routes.get("blocked", 0), routes.get("unscored", 0), routes.get("no_output", 0)
     came, passed, scored = total - lost, total - lost - blocked, total - lost - blocked - unscored
     known = "" if document["cost_is_whole"] else "at least "
-    saved = f"≈ {words.money(document['saved_usd'])} saved" if blocked and kind != "checks" else ""
+    saved = f"{saved_by_tier_1(document, '≈ ')} saved" if blocked and kind != "checks" else ""
 
     def row(name: str, does: str, arrived: int, went_on: int, left: Sequence[svg.Part], told: str, cost: str) -> Stage:
         parts = [svg.Part("went on", went_on, "kept"), *left]
@@ -273,7 +274,7 @@ def quality(document: Row, minimum: float | None) -> Forest:
     named = [("All items", document["quality"])] + [(s["slice"], s["quality"]) for s in document["slices"] if len(document["slices"]) > 1]
     ends = [] if minimum is None else [minimum, min(1.0, minimum + BETTER)]
     scale = svg.scale_for([e[k] for _, e in named for k in ("value", "low", "high")] + ends)
-    return Forest([figure(name, e, scale, threshold=minimum) for name, e in named], svg.axis(scale, _tick))
+    return Forest([figure(name, e, scale, threshold=minimum) for name, e in named], svg.axis(scale, tick))
 
 
 def checks(document: Row, background: Background) -> list[CheckRow]:
@@ -301,7 +302,7 @@ def judges(document: Row) -> tuple[list[JudgeCard], Markup]:
     """Per judge: how it answered, with intervals on one scale from 0 to 100 %; and that scale's axis."""
     scale = svg.Scale(0.0, 1.0, 0.25)
     seats = [judge["judge"] for judge in document["judges"]]
-    return [_judge(judge, seats, scale) for judge in document["judges"]], svg.axis(scale, _tick)
+    return [_judge(judge, seats, scale) for judge in document["judges"]], svg.axis(scale, tick)
 
 
 def _judge(judge: Row, seats: Sequence[str], scale: svg.Scale) -> JudgeCard:
@@ -315,6 +316,8 @@ def _judge(judge: Row, seats: Sequence[str], scale: svg.Scale) -> JudgeCard:
         both, first = position["consistency_estimate"], position["first_share_estimate"]
         rows.append(figure("Consistency", both, scale, note=words.consistency_means(both)))
         rows.append(figure("First share", first, scale, threshold=0.5, note=words.first_share_means(first)))
+    if judge.get("repeat_agreement"):
+        rows.append(figure("Same answer again", judge["repeat_agreement"], scale))
     loose, strict = judge["agreement"], judge["agreement_strict"]
     if loose.get("value") is not None or strict.get("value") is not None:
         rows.append(figure("Agreement with labels", loose, scale))
@@ -336,7 +339,7 @@ def change_forest(changes: Changes) -> Forest:
     slices = comparison["slices"] if len(comparison["slices"]) > 1 else []
     named = [("All items", comparison["difference"])] + [(s["slice"], s["difference"]) for s in slices]
     scale = svg.scale_for([e[k] for _, e in named for k in ("value", "low", "high")] + [BETTER], lowest=-1.0, least=0.1)
-    return Forest([figure(name, e, scale, threshold=0.0, signed=True) for name, e in named], svg.axis(scale, _tick))
+    return Forest([figure(name, e, scale, threshold=0.0, signed=True) for name, e in named], svg.axis(scale, tick))
 
 
 def strata(background: Background) -> list[dict[str, Any]]:

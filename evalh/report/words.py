@@ -65,6 +65,16 @@ def unit(kind: str) -> str:
     return "pair" if kind == "pairwise" else "output"
 
 
+def trials_each(trials: Mapping[str, Any]) -> str:
+    """How many trials items have: `5`, or `3 to 5`."""
+    return f"{trials['k']}" if trials["k"] == trials["most"] else f"{trials['k']} to {trials['most']}"
+
+
+def passes_when(trials: Mapping[str, Any]) -> str:
+    """When a trial passes, or what to do where nothing says so."""
+    return f"passes {trials['passes']}" if trials["passes"] else str(trials["majority"]["why"])
+
+
 # ---- what the figures of a judge mean -------------------------------------------------------------------------------
 
 

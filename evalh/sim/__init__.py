@@ -8,6 +8,7 @@
     logprobs     a stated language model: token log-probabilities, and texts it remembers
     wire         OpenAI chat and responses, Anthropic messages: in and out
     completions  the completions format with log-probabilities of the prompt
+    batches      OpenAI's and Anthropic's batch APIs
     cast         who plays, and what has been asked of whom: counts, faults, answers
     server       HTTP: routes, keys, latency, rate limits
 

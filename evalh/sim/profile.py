@@ -159,6 +159,17 @@ class System(Player):
         return self
 
 
+class Batching(Part):
+    """How batches fare (`[batch]`). Calls in them meet none of the faults of direct traffic."""
+
+    seconds: Seconds = Field(default=0.0, description="from a batch's creation to its end")
+    expired_rate: Rate = Field(default=0.0, description="share of calls that are not answered in time")
+    errored_rate: Rate = Field(default=0.0, description="share of calls that end in an error of the server")
+    fails: str = Field(default="", description="OpenAI: every batch fails as a whole, for this reason")
+    queue_tokens: int | None = Field(default=None, ge=1, description="OpenAI: a batch fails that brings the batches under way over this")
+    lost: int = Field(default=0, ge=0, description="so many batches are made, and the connection is closed before that is said")
+
+
 class Profile(Part):
     """A simulator: a seed, what it knows, and the judges and systems it plays."""
 
@@ -170,6 +181,7 @@ class Profile(Part):
     typical_chars: int | None = Field(default=None, ge=1, description="where pointwise verbosity counts from; else the median of truth")
     judge: list[Judge] = Field(default_factory=list)
     system: list[System] = Field(default_factory=list)
+    batch: Batching = Field(default_factory=Batching)
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
@@ -222,7 +234,13 @@ def profile_from(data: Mapping[str, Any], *, folder: Path | str = ".", where: st
     return profile
 
 
-_MODELS: dict[tuple[str, ...], type[BaseModel]] = {(): Profile, ("judge",): Judge, ("judge", "drift"): Drift, ("system",): System}
+_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Profile,
+    ("judge",): Judge,
+    ("judge", "drift"): Drift,
+    ("system",): System,
+    ("batch",): Batching,
+}
 
 
 def _explained(error: ValidationError, where: str) -> InputError:

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from typing import Any
@@ -31,6 +31,8 @@ try:
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
     from starlette.routing import Route
+
+    from evalh.sim.batches import MOST_BYTES, BatchDesk, Handler
 except ImportError:
     raise UsageError("the judge simulator needs starlette and uvicorn", hint='pip install "evalh[all]"') from None
 
@@ -54,6 +56,7 @@ def build_app(profile: Profile) -> App:
     starlette = Starlette(
         routes=[
             *(Route(f"/v1/{path}", desk.endpoint(format_), methods=["POST"]) for path, format_ in formats.items()),
+            *desk.batches.routes(desk.guarded),
             Route("/v1/models", desk.models),
             Route("/", desk.front),
             Route("/_sim/stats", desk.stats),
@@ -78,6 +81,7 @@ class Desk:
         self.today = cast.profile.today
         self.rejected: Counter[str] = Counter()
         self.buckets: dict[str, Bucket] = {}
+        self.batches = BatchDesk(cast.profile.batch, cast.profile.seed, self.batched, Dropped)
 
     def endpoint(self, format_: Format) -> Callable[[Request], Awaitable[Response]]:
         """The handler of one API."""
@@ -92,18 +96,36 @@ class Desk:
 
         return handle
 
+    def guarded(self, handler: Handler, format_: Format) -> Handler:
+        """A handler of a batch API behind the same checks, with errors in the format of its API."""
+
+        async def handle(request: Request) -> Response:
+            try:
+                _check(request.headers, MOST_BYTES)
+                return await handler(request)
+            except RequestError as error:
+                self.rejected[str(error.status)] += 1
+                return _json(format_.error(error.status, error.message, error.code, error.param), error.status)
+
+        return handle
+
+    def batched(self, body: Mapping[str, Any], headers: Mapping[str, str], format_: Format) -> dict[str, Any]:
+        """The reply to one call of a batch: without the faults and limits of direct traffic. Raises RequestError."""
+        player, asked, day = self._taken(body, headers, format_)
+        return format_.reply(asked, self.cast.answer(self.cast.arrive(player, asked, day), asked))
+
     async def _read(self, request: Request, format_: Format) -> tuple[Judge | System, Asked, date]:
-        headers = request.headers
-        if WRONG_KEY in (headers.get("x-api-key"), headers.get("authorization", "").removeprefix("Bearer ")):
-            raise RequestError("Incorrect API key provided: wrong.", status=401, code="invalid_api_key")
-        if int(headers.get("content-length") or 0) > MAX_BODY:
-            raise RequestError(f"Request exceeds the maximum size of {MAX_BODY} bytes.", status=413)
+        _check(request.headers, MAX_BODY)
         try:
             body = json.loads(await request.body())
         except (ValueError, RecursionError):
             raise RequestError("We could not parse the JSON body of your request.") from None
         if not isinstance(body, dict):
             raise RequestError("The body must be a JSON object.")
+        return self._taken(body, request.headers, format_)
+
+    def _taken(self, body: Mapping[str, Any], headers: Mapping[str, str], format_: Format) -> tuple[Judge | System, Asked, date]:
+        """Who is asked what, and when. Raises RequestError."""
         refuse_unplayed(body)
         try:
             asked = format_.asked(body, headers)
@@ -181,13 +203,15 @@ class Desk:
         """Requests, answers and faults of each model, and rejected requests by status."""
         counts = self.cast.counts
         total = sum(c["requests"] for c in counts.values())
-        return _json({"requests": total, "models": {name: dict(c) for name, c in counts.items()}, "rejected": dict(self.rejected)})
+        models = {name: dict(c) for name, c in counts.items()}
+        return _json({"requests": total, "models": models, "rejected": dict(self.rejected), "batches": dict(self.batches.counts)})
 
     async def reset(self, request: Request) -> Response:
         """Forgets counts and rate limits; the date goes back to the profile's."""
         self.cast.reset()
         self.rejected.clear()
         self.buckets.clear()
+        self.batches.counts.clear()
         self.today = self.cast.profile.today
         return _json({"reset": True})
 
@@ -215,6 +239,14 @@ class Bucket:
             self.level -= 1
             return 0.0
         return (1 - self.level) * 60 / limit
+
+
+def _check(headers: Mapping[str, str], most: int) -> None:
+    """Refuses a wrong key and a body that is too large."""
+    if WRONG_KEY in (headers.get("x-api-key"), headers.get("authorization", "").removeprefix("Bearer ")):
+        raise RequestError("Incorrect API key provided: wrong.", status=401, code="invalid_api_key")
+    if int(headers.get("content-length") or 0) > most:
+        raise RequestError(f"Request exceeds the maximum size of {most} bytes.", status=413)
 
 
 def _refuse_too_long(player: Judge | System, asked: Asked, format_: Format) -> None:

@@ -20,13 +20,15 @@ from evalh.errors import InputError
 from evalh.records import Estimate
 
 FloatArray = npt.NDArray[np.float64]
-Clusters = Sequence[Hashable]  # one name per value; values of one name were sampled together
+Clusters = Sequence[Hashable] | npt.NDArray[np.uint64]  # one name or number per value; values of one name were sampled together
 
 MIN_ITEMS = 10  # below either there is no interval (METHODS §0)
 MIN_CLUSTERS = 5
 REPORT_DRAWS = 20_000  # Monte-Carlo sd of an end of the interval: 0.005 of its width
 GATE_DRAWS = 200_000  # 0.0015 of its width
 _SAME = 12  # decimals to which two sums are the same number
+MANY = 5_000  # different clusters that are drawn one by one
+MOST_CELLS, LEAST_CELLS = 1_000, 200  # of the grid for more of them, over all sizes of clusters and for each
 
 
 def too_few(n_items: int, n_clusters: int) -> str | None:
@@ -43,7 +45,7 @@ def normal_quantile(p: float) -> float:
     return NormalDist().inv_cdf(p)
 
 
-def complete(values: Sequence[float], lo: float, hi: float) -> FloatArray:
+def complete(values: Sequence[float] | FloatArray, lo: float, hi: float) -> FloatArray:
     """The values as an array, each checked to be a number in [lo, hi]. Raises InputError naming the first that is not."""
     y = np.asarray(values, dtype=np.float64)
     bad = np.flatnonzero(~((y >= lo) & (y <= hi)))  # written so that NaN is bad
@@ -77,15 +79,18 @@ def at_worst_and_best(make: Callable[[Sequence[float]], Estimate], values: Seque
 
 
 def cluster_totals(values: FloatArray, clusters: Clusters | None) -> tuple[FloatArray, FloatArray]:
-    """Sum and number of the values of each cluster, in the order clusters first appear: two arrays (G,)."""
+    """Sum and number of the values of each cluster: two arrays (G,)."""
     if clusters is None:
         return values, np.ones_like(values)
     if len(clusters) != len(values):
         raise ValueError(f"{len(values)} values but {len(clusters)} cluster names")
-    place: dict[Hashable, int] = {}
-    index = np.array([place.setdefault(name, len(place)) for name in clusters], dtype=np.intp)
-    sums = np.bincount(index, weights=values, minlength=len(place)).astype(np.float64)
-    return sums, np.bincount(index, minlength=len(place)).astype(np.float64)
+    if isinstance(clusters, np.ndarray):
+        index = np.unique(clusters, return_inverse=True)[1]
+    else:
+        place: dict[Hashable, int] = {}
+        index = np.array([place.setdefault(name, len(place)) for name in clusters], dtype=np.intp)
+    sums: FloatArray = np.bincount(index, weights=values).astype(np.float64)
+    return sums, np.bincount(index).astype(np.float64)
 
 
 def jbb_draws(sums: FloatArray, sizes: FloatArray, *, lo: float, hi: float, draws: int, seed: int) -> FloatArray:
@@ -93,10 +98,13 @@ def jbb_draws(sums: FloatArray, sizes: FloatArray, *, lo: float, hi: float, draw
 
     theta = (sum_g w_g S_g + lo e_lo + hi e_hi) / (sum_g w_g m_g + e_lo + e_hi), with w_g ~ Gamma(1) and the two
     end-point pseudo-observations e ~ Gamma(1/2) times the mean cluster size. Clusters that are alike share one
-    Gamma(count), which has the same law, is faster, and makes the result independent of the order of the values.
+    Gamma(count), which has the same law, is faster, and makes the result independent of the order of the values. Beyond
+    MANY kinds the means are put on a grid (`_on_grid`).
     """
     rng = np.random.default_rng(seed)
-    kinds, counts = np.unique(np.column_stack([sums.round(_SAME), sizes]), axis=0, return_counts=True)
+    kinds, counts = _kinds(sums.round(_SAME), sizes)
+    if len(kinds) > MANY:
+        kinds, counts = _on_grid(kinds, counts, lo, hi)
     scale = float(sizes.mean())
     low_weight, high_weight = scale * rng.standard_gamma(0.5, draws), scale * rng.standard_gamma(0.5, draws)
     top, bottom = lo * low_weight + hi * high_weight, low_weight + high_weight
@@ -107,8 +115,37 @@ def jbb_draws(sums: FloatArray, sizes: FloatArray, *, lo: float, hi: float, draw
     return np.asarray(top / bottom)
 
 
+def _kinds(sums: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The different pairs of sum and size in their order, (K, 2), and how many clusters have each, (K,)."""
+    order = np.lexsort((sizes, sums))
+    sums, sizes = sums[order], sizes[order]
+    first = np.flatnonzero(np.append(True, (sums[1:] != sums[:-1]) | (sizes[1:] != sizes[:-1]))[: len(sums)])
+    counts: FloatArray = np.diff(np.append(first, len(sums))).astype(np.float64)
+    return np.column_stack([sums[first], sizes[first]]), counts
+
+
+def _on_grid(kinds: FloatArray, counts: FloatArray, lo: float, hi: float) -> tuple[FloatArray, FloatArray]:
+    """`kinds` with each cluster's mean shared between the two points of a grid around it, by how near it is to them.
+
+    Gamma(c) is Gamma(c f) + Gamma(c (1 - f)), so the law of the denominator and the mean of every draw stay as they were.
+    A cluster's part of the variance grows by at most an eighth of the squared cell: with 200 cells that makes the interval of
+    scores with an sd of .05 wider by less than 0.001 of its width, which is far below the Monte-Carlo error.
+    """
+    sizes, place = np.unique(kinds[:, 1], return_inverse=True)
+    cells = max(LEAST_CELLS, MOST_CELLS // len(sizes))
+    at = np.clip((kinds[:, 0] / kinds[:, 1] - lo) / (hi - lo), 0, 1) * cells
+    cell = np.minimum(at.astype(np.intp), cells - 1)
+    above = at - cell
+    flat, shape = place * (cells + 1) + cell, len(sizes) * (cells + 1)
+    weights: FloatArray = np.zeros(shape)
+    weights += np.bincount(flat, counts * (1 - above), shape) + np.bincount(flat + 1, counts * above, shape)
+    used = np.flatnonzero(weights > 0)
+    size = sizes[used // (cells + 1)]
+    return np.column_stack([size * (lo + (hi - lo) * (used % (cells + 1)) / cells), size]), weights[used]
+
+
 def mean_interval(
-    values: Sequence[float | None], *, seed: int, lo: float = 0.0, hi: float = 1.0, clusters: Clusters | None = None,
+    values: Sequence[float | None] | FloatArray, *, seed: int, lo: float = 0.0, hi: float = 1.0, clusters: Clusters | None = None,
     level: float = 0.95, draws: int = REPORT_DRAWS,
 ) -> Estimate:  # fmt: skip
     """The mean of scores in [lo, hi] with its JBB interval (METHODS §0.1). One value per item; `clusters` names each value's.
@@ -117,10 +154,10 @@ def mean_interval(
     it enters at its worst for the lower end and at its best for the upper, and `method` says how many there were. The
     interval always holds the mean itself; for k = 0 and k = n that is the Jeffreys edge rule.
     """
-    if any(v is None for v in values):
+    if not isinstance(values, np.ndarray) and any(v is None for v in values):
         make = partial(mean_interval, seed=seed, lo=lo, hi=hi, clusters=clusters, level=level, draws=draws)
         return at_worst_and_best(make, values, lo, hi)
-    y = complete([v for v in values if v is not None], lo, hi)
+    y = complete(values if isinstance(values, np.ndarray) else [v for v in values if v is not None], lo, hi)
     n = len(y)
     sums, sizes = cluster_totals(y, clusters)
     clustered = len(sums) < n

@@ -10,10 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from evalh.errors import InputError
 from evalh.records import Estimate
-from evalh.stats.intervals import REPORT_DRAWS, between, mean_interval
+from evalh.stats.intervals import REPORT_DRAWS, FloatArray, between, mean_interval
 from evalh.stats.paired import difference
+
+CodeArray = npt.NDArray[np.uint64]
 
 
 class ItemScore(NamedTuple):
@@ -43,7 +48,10 @@ class ItemRange(NamedTuple):
 
 
 def fold(scores: Iterable[ItemScore]) -> dict[str, ItemRange]:
-    """One range per item, by item id in sorted order. A blocked output is worth 0. Raises InputError for a score outside [0, 1]."""
+    """One range per item, by item id in sorted order. A blocked output is worth 0 (of a pair, what its score says).
+
+    Raises InputError for a score outside [0, 1].
+    """
     trials: dict[str, list[ItemScore]] = {}
     for row in scores:
         trials.setdefault(row.item_id, []).append(row)
@@ -66,7 +74,7 @@ def _range(rows: list[ItemScore]) -> ItemRange:
 
 
 def _worth(row: ItemScore) -> float | None:
-    if row.route == "blocked":
+    if row.route == "blocked" and row.score is None:
         return 0.0
     if row.score is not None and not 0 <= row.score <= 1:
         raise InputError(f"score {row.score} is not in [0, 1]", where=f"item {row.item_id}", hint="a missing score is None")
@@ -77,6 +85,55 @@ def with_missing(items: Mapping[str, ItemRange], expected: Mapping[str, ItemRang
     """`items`, and for each expected item that is not there an unscored one: an output that was not made is no pass."""
     unmade = {item_id: other._replace(value=None, low=0.0, high=1.0, outputs=1, unscored=1) for item_id, other in expected.items()}
     return dict(sorted({**unmade, **items}.items()))
+
+
+# ---- the same by column, for runs of a million outputs ----------------------------------------------------------------
+
+
+class ScoreColumns(NamedTuple):
+    """The scores of a run, one row an output; rows of one item follow each other. Codes are whole numbers, equal for equal names."""
+
+    item: CodeArray
+    slice: CodeArray
+    cluster: CodeArray  # of the item's group, or of the item where it has none
+    worth: FloatArray  # the score; where there is none, 0 if blocked, else NaN
+
+
+class RangeColumns(NamedTuple):
+    """`ItemRange` by column: one row an item."""
+
+    slice: CodeArray
+    cluster: CodeArray
+    value: FloatArray  # NaN where no output of the item is scored
+    low: FloatArray
+    high: FloatArray
+
+    def of_slice(self, code: int) -> RangeColumns:
+        return RangeColumns(*(column[self.slice == np.uint64(code)] for column in self))
+
+
+def fold_columns(scores: ScoreColumns) -> RangeColumns:
+    """`fold`, to the last digit, of scores in the order of their items."""
+    first = np.flatnonzero(np.append(True, scores.item[1:] != scores.item[:-1])[: len(scores.item)])
+    last = np.append(first[1:], len(scores.item))
+    known = ~np.isnan(scores.worth)
+    worth = np.where(known, scores.worth, 0.0)
+    number = last - first
+    scored = np.add.reduceat(known, first, dtype=np.int64) if first.size else first
+    total = np.add.reduceat(worth, first) if first.size else worth
+    for item in np.flatnonzero(scored > 2):  # the sum of two is exact, as `fsum` is
+        total[item] = fsum(worth[first[item] : last[item]])
+    value = np.divide(total, scored, out=np.full(len(first), np.nan), where=scored > 0)
+    return RangeColumns(scores.slice[first], scores.cluster[first], value, total / number, (total + (number - scored)) / number)
+
+
+def mean_of_columns(items: RangeColumns, *, seed: int, level: float = 0.95, draws: int = REPORT_DRAWS) -> Estimate:
+    """The estimate of `mean_of`, to the last digit."""
+    known = items.value[~np.isnan(items.value)]
+    unscored = int((items.low != items.high).sum())
+    worst = mean_interval(items.low, clusters=items.cluster, level=level, draws=draws, seed=seed)
+    best = mean_interval(items.high, clusters=items.cluster, level=level, draws=draws, seed=seed) if unscored else worst
+    return between(worst, best, float(np.cumsum(known)[-1]) / len(known) if len(known) else None, unscored)
 
 
 # ---- estimates from ranges ------------------------------------------------------------------------------------------

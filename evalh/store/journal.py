@@ -17,90 +17,145 @@ import os
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from evalh.errors import StoreBusy, StoreError, UsageError
+from evalh.store.inserts import Columns, joined, of_rows, rows_of
 from evalh.store.rows import Row, prepared
 from evalh.store.tables import BY_NAME
 
 if TYPE_CHECKING:
     from evalh.store.store import Store
 
+MOST_KEPT = 16_000_000  # bytes of a file whose rows are kept in memory as well
+FILES_AT_ONCE = 200  # left behind, in one transaction
+MOST_DERIVED = 500_000  # rows that wait in memory for a store that is busy
+
 _numbers = itertools.count(1)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
     """Rows of one writer on their way into the store. Use as a context manager, or call `close`.
 
-    `append` may be called from any thread while another folds: folding works on files that are full, and new rows go to
-    a fresh one.
+    `append` is for what cannot be had again (replies that were paid for): on disk when it returns. `derive` is for what can
+    be made again from that: it waits in memory for the next fold. Both may be called from any thread while another folds.
     """
 
-    def __init__(self, store: Store, name: str, *, alone: bool = False) -> None:
-        """With `alone` no other process can open the same journal so: UsageError while one that lives has it."""
+    def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100]
         self._active: _File | None = None
         self._full: list[_File] = []
+        self._derived: list[Columns] = []
         self._closed = False
+        self._left = False
         self._appending = threading.Lock()
         self._folding = threading.Lock()
-        self._owner = _own(store, self._name) if alone else None
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
         """Write one row; it is on disk when this returns.
 
         Raises ValueError for a row that does not fit its table, StoreError where the disk does not take it.
         """
-        line = json.dumps([table, prepared(table, row)], separators=(",", ":")).encode() + b"\n"
+        ready = prepared(table, row)
+        with self._appending:
+            self._write(table, ready)
+
+    def derive(self, found: Sequence[Columns]) -> None:
+        """Rows that can be made again, for the next fold. What comes in one call goes into the store in one transaction."""
         with self._appending:
             if self._closed:
                 raise ValueError("the journal is closed")
-            if self._active is None:
-                self._active = _File(self._store, self._name)
-            self._active.write(line)
+            self._derived += found
+
+    @property
+    def derived(self) -> int:
+        """Derived rows that are not yet in the store."""
+        return sum(some.n for some in self._derived)
 
     @property
     def waiting(self) -> int:
-        """Rows that are on disk but not yet in the store."""
+        """Rows that are not yet in the store."""
         with self._appending:
-            files = [*self._full, *([self._active] if self._active else [])]
-            return sum(f.rows for f in files)
+            return sum(f.rows for f in self._files()) + self.derived
 
     def fold(self) -> int:
-        """Move all rows written so far into the store; how many. Raises StoreBusy or StoreError: the rows stay on disk."""
+        """Move all rows so far into the store, in one transaction; how many. Raises StoreBusy or StoreError: nothing is lost."""
         with self._folding:
             with self._appending:
                 if self._active is not None:
                     self._full.append(self._active)
                     self._active = None
-            moved = 0
-            for file in list(self._full):
-                moved += _fold(self._store, file.path)
+                files, derived = list(self._full), self._derived
+                self._derived = []
+            rows: dict[str, list[Row]] = defaultdict(list)
+            for file in files:
+                for table, row in file.kept if file.kept is not None else _entries(self._store, file.path):
+                    rows[table].append(row)
+            try:
+                written = [c for table, some in rows.items() for c in of_rows(table, some)]
+                self._store.append_columns(written, fresh=joined(derived))
+            except BaseException:
                 with self._appending:
+                    self._derived = [*derived, *self._derived]
+                    for file in files:
+                        file.kept = None  # a store that stays busy must not fill the memory
+                    if self.derived > MOST_DERIVED:
+                        self._spill()
+                raise
+            with self._appending:
+                for file in files:
                     self._full.remove(file)
+            for file in files:
                 file.remove()
-            return moved
+            return sum(map(len, rows.values())) + sum(some.n for some in derived)
 
     def close(self) -> None:
         """Fold what is left. Where the store is busy the rows stay in the journal, which is said, and the next run folds them."""
         try:
-            if self.waiting:
+            if self.waiting and not self._left:
                 self.fold()
         except StoreBusy as busy:
+            with self._appending:
+                self._spill()
             self._store.notice(f"{busy}. {self.waiting} rows wait in {self._store.journal_folder} and go in next time")
         finally:
             with self._appending:
                 self._closed = True
-                for file in [*self._full, *([self._active] if self._active else [])]:
+                for file in self._files():
                     file.release()
-                if self._owner is not None:
-                    _owner_file(self._store, self._name).unlink(missing_ok=True)
-                    os.close(self._owner)
-                    self._owner = None
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    def leave(self) -> None:
+        """End without the store: derived rows are let go, files stay for whoever folds next."""
+        with self._appending:
+            self._derived = []
+            self._left = True
+
+    def _files(self) -> list[_File]:
+        return [*self._full, *([self._active] if self._active else [])]
+
+    def _write(self, table: str, ready: Row) -> None:
+        if self._closed:
+            raise ValueError("the journal is closed")
+        if self._active is None:
+            self._active = _File(self._store, self._name)
+        self._active.write(table, ready)
+
+    def _spill(self) -> None:
+        """Put the derived rows on disk as well: the store has been busy for long."""
+        while self._derived:
+            for row in rows_of(self._derived[0]):
+                self._write(self._derived[0].table, row)
+            del self._derived[0]
 
     def __enter__(self) -> Journal:
         return self
@@ -109,13 +164,31 @@ class Journal:
         self.close()
 
 
-def _own(store: Store, name: str) -> int:
-    """A lock on the name itself, held as long as the handle is open. Its file goes when the owner closes it."""
+@contextmanager
+def alone(store: Store, name: str, what: str) -> Iterator[None]:
+    """A lock on a name for as long as the block runs. Raises UsageError while another process that lives has it.
+
+    The system drops the lock of a process that dies; its file goes when its owner ends, or with the next fold.
+    """
     store.make_parent()
+    path = store.journal_folder / f"{name}.owner"
+    handle = _locked(store, path)
+    if handle is None:
+        raise UsageError(f"{what} is under way in another process", hint="wait for it, or start another with --no-resume")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a folder that cannot be written any more: an unlocked file does no harm
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(store: Store, path: Path) -> int | None:
+    """The handle of the file, made and locked; None where another process has it."""
     while True:
         try:
             store.journal_folder.mkdir(exist_ok=True)
-            handle = os.open(_owner_file(store, name), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as error:
             where = str(store.journal_folder)
             raise StoreError(f"the journal cannot be written: {error.strerror}", where=where, hint="--store names another place") from error
@@ -123,14 +196,10 @@ def _own(store: Store, name: str) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise UsageError(f"{name} is under way in another process", hint="wait for it, or start another with --no-resume") from None
+            return None
         if os.fstat(handle).st_nlink:
             return handle
         os.close(handle)  # its owner closed it between open and lock
-
-
-def _owner_file(store: Store, name: str) -> Path:
-    return store.journal_folder / f"{name}.owner"
 
 
 class _File:
@@ -139,6 +208,7 @@ class _File:
     def __init__(self, store: Store, name: str) -> None:
         store.make_parent()
         self.rows = 0
+        self.kept: list[tuple[str, Row]] | None = []  # the same rows, so that folding need not read the file; None: too many
         self._size = 0
         while True:
             self.path = store.journal_folder / f"{name}.{os.getpid()}-{next(_numbers)}.jsonl"
@@ -154,7 +224,8 @@ class _File:
                 return
             os.close(self._handle)  # between open and lock, `fold_journals` took it for an empty one that was left behind
 
-    def write(self, line: bytes) -> None:
+    def write(self, table: str, ready: Row) -> None:
+        line = _encode([table, ready]).encode() + b"\n"
         try:
             written = os.write(self._handle, line)
             if written < len(line):
@@ -168,6 +239,10 @@ class _File:
             ) from error
         self.rows += 1
         self._size += written
+        if self.kept is not None and self._size <= MOST_KEPT:
+            self.kept.append((table, ready))
+        else:
+            self.kept = None
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -181,41 +256,82 @@ class _File:
 
 def fold_left_behind(store: Store) -> int:
     """Fold the journal files that no live process holds; how many rows. Raises StoreBusy or StoreError: the rest stays."""
-    moved = 0
-    for path in sorted(store.journal_folder.glob("*.jsonl")):
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # its owner, or another process, was faster
-        except OSError as error:
-            raise StoreError(f"the journal cannot be read: {error.strerror}", where=str(path)) from error
+    for path in store.journal_folder.glob("*.owner"):
+        _remove_unowned(path)
+    left = sorted(store.journal_folder.glob("*.jsonl"), key=_age)
+    return sum(_fold_some(store, left[start : start + FILES_AT_ONCE]) for start in range(0, len(left), FILES_AT_ONCE))
+
+
+def _fold_some(store: Store, paths: Sequence[Path]) -> int:
+    """Fold files in one transaction, those that nobody writes."""
+    held: list[tuple[Path, int]] = []
+    rows: dict[str, list[Row]] = defaultdict(list)
+    try:
+        for path in paths:
+            handle = _take(path)
+            if handle is not None:
+                held.append((path, handle))
+                for table, row in _entries(store, path):
+                    rows[table].append(row)
+        store.append_prepared(rows)
+        for path, _ in held:
+            path.unlink(missing_ok=True)
+    finally:
+        for _, handle in held:
+            os.close(handle)
+    return sum(len(some) for some in rows.values())
+
+
+def _take(path: Path) -> int | None:
+    """The handle of a file that was left behind, locked; None where a live process writes it, or another took it."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"the journal cannot be read: {error.strerror}", where=str(path)) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    if not os.fstat(handle).st_nlink:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """What was written first goes in first: the end of a run must not be there before its rows."""
+    number = path.stem.rpartition("-")[2]
+    try:
+        return path.stat().st_mtime_ns, int(number) if number.isdecimal() else 0
+    except OSError:
+        return 0, 0
+
+
+def _remove_unowned(path: Path) -> None:
+    """Remove the lock file of a process that was killed."""
+    with suppress(OSError):  # another process was faster, or the folder is read-only
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_nlink:
-                moved += _fold(store, path)
-                path.unlink(missing_ok=True)
-        except BlockingIOError:
-            continue  # a live process writes it
+            path.unlink()
         finally:
             os.close(handle)
-    return moved
 
 
-def _fold(store: Store, path: Path) -> int:
-    """Insert the rows of one journal file in one transaction. A line that cannot be read is set aside, and said."""
-    lines = path.read_bytes().split(b"\n")
-    rows: dict[str, list[Row]] = defaultdict(list)
+def _entries(store: Store, path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a journal file. A line that cannot be read is set aside, and said."""
     torn: list[bytes] = []
-    for line in filter(None, lines):
+    for line in filter(None, path.read_bytes().split(b"\n")):
         entry = _read(line)
         if entry is None:
             torn.append(line)
         else:
-            rows[entry[0]].append(entry[1])
-    store.append_prepared(rows)
+            yield entry
     if torn:
         _set_aside(store, path, torn)
-    return sum(len(some) for some in rows.values())
 
 
 def _read(line: bytes) -> tuple[str, Row] | None:

@@ -112,6 +112,11 @@ CREATE TABLE provider_calls (
 """
 
 _LEDGER = """
+CREATE TABLE check_results_2 AS FROM check_results;
+DROP TABLE check_results;
+ALTER TABLE check_results_2 RENAME TO check_results;
+ALTER TABLE scores ADD COLUMN judges_mean DOUBLE;
+ALTER TABLE provider_calls ADD COLUMN asked VARCHAR;
 ALTER TABLE provider_calls ADD COLUMN mode VARCHAR;
 ALTER TABLE provider_calls ADD COLUMN cleared_at TIMESTAMP;
 CREATE TABLE provider_batches (

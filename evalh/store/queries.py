@@ -93,3 +93,21 @@ def label_progress(store: Store, run: str) -> Rows:
         WHERE t.run_id = ? GROUP BY ALL ORDER BY t.stratum, t.task_id, l.annotator
     """
     return store.query(sql, [run])
+
+
+def trials_of_run(store: Store, run: str) -> Rows:
+    """One row per item and system (pairwise: and opponent) with its trials in order; none where no item has more than one.
+
+    `scores` and `routes` are lists, one value per trial; `answered` is how many gave an output, `texts` how many different ones.
+    """
+    if not store.query("SELECT 1 FROM scores WHERE run_id = ? HAVING max(trial) > min(trial)", [run]):
+        return []
+    sql = """
+        SELECT item_id, system, against, any_value(slice) AS slice, any_value("group") AS "group",
+            list(score ORDER BY trial) AS scores, list(route ORDER BY trial) AS routes,
+            count(*) FILTER (route <> 'no_output') AS answered,
+            count(DISTINCT output_hash) FILTER (route <> 'no_output') AS texts
+        FROM scores WHERE run_id = ? GROUP BY item_id, system, against ORDER BY item_id, system, against
+    """
+    rows = store.query(sql, [run])
+    return rows if any(len(row["scores"]) > 1 for row in rows) else []

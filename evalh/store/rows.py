@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from numbers import Integral, Real
+from types import NoneType
 from typing import Any
 
 from evalh.store.tables import BY_NAME
@@ -48,6 +49,57 @@ def prepared(table: str, row: Mapping[str, Any]) -> Row:
         if name not in out:
             raise ValueError(f"{table}.{name}: a part of the key is missing")
     return out
+
+
+def prepared_column(table: str, name: str, values: Sequence[Any], n: int) -> Sequence[Any]:
+    """One column of `n` rows, JSON-ready: `prepared` for many rows at a time. Raises ValueError naming table and column."""
+    convert, plain = _column(table, name)
+    if len(values) != n:
+        raise ValueError(f"{table}.{name}: {len(values)} values for {n} rows")
+    if plain is not None and plain(values):
+        return values
+    try:
+        return [None if v is None else convert(v) for v in values]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{table}.{name}: {error}") from error
+
+
+def prepared_value(table: str, name: str, value: Any) -> Any:
+    """One value as `prepared` makes it."""
+    convert, _ = _column(table, name)
+    try:
+        return None if value is None else convert(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{table}.{name}: {error}") from error
+
+
+@cache
+def _column(table: str, name: str) -> tuple[Callable[[Any], Any], Callable[[Sequence[Any]], bool] | None]:
+    """How one value of a column is converted, and a quick look that tells that all values are fine as they are."""
+    types = {c.name: c.type for c in BY_NAME[table].columns} if table in BY_NAME else {}
+    if name not in types:
+        _columns(table)
+        raise ValueError(f"table {table} has no column `{name}`; it has {', '.join(types)}")
+    return _PREPARE[types[name]], _PLAIN.get(types[name])
+
+
+def _plain_texts(values: Sequence[Any]) -> bool:
+    kinds = set(map(type, values))
+    if not kinds <= {str, NoneType}:
+        return False
+    try:
+        "".join(values if NoneType not in kinds else filter(None, values)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain_numbers(values: Sequence[Any]) -> bool:
+    return set(map(type, values)) <= {float, NoneType} and all(map(math.isfinite, (v for v in values if v is not None)))
+
+
+def _plain_booleans(values: Sequence[Any]) -> bool:
+    return set(map(type, values)) <= {bool, NoneType}
 
 
 @cache
@@ -87,8 +139,16 @@ def _boolean(value: Any) -> bool:
     return value
 
 
+_EMPTY: dict[type, str] = {list: "[]", tuple: "[]", dict: "{}"}
+
+
 def _json(value: Any) -> str:
-    return readable(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    if not value and type(value) in _EMPTY:  # most of them: tags, meta, tool calls
+        return _EMPTY[type(value)]
+    return readable(_encode(value))
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _moment(value: Any) -> str:
@@ -114,3 +174,5 @@ _PREPARE: dict[str, Callable[[Any], Any]] = {
     "JSON": _json,
     "TIMESTAMP": _moment,
 }
+
+_PLAIN: dict[str, Callable[[Sequence[Any]], bool]] = {"VARCHAR": _plain_texts, "DOUBLE": _plain_numbers, "BOOLEAN": _plain_booleans}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from evalh.errors import UsageError
 from evalh.records import CheckResult, Output, ToolCall
-from evalh.stats.scores import ItemScore
+from evalh.stats.scores import ItemScore, ScoreColumns
 from evalh.store.store import Store
 
 _STATUS = "(SELECT arg_max(e.event, e.\"at\") FROM run_events e WHERE e.run_id = r.run_id AND e.event <> 'approved')"
@@ -48,33 +50,15 @@ def find_run(store: Store, name: str | None, *, suite: str | None = None) -> dic
     return {**rows[0], "settings": json.loads(rows[0]["settings"] or "{}")}
 
 
-def known_calls(store: Store, models: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    """Answered calls of (provider, model), by call id."""
-    known: dict[str, dict[str, Any]] = {}
-    for provider, model in sorted(set(models)) if store.exists() else []:
-        rows = store.query(
-            "SELECT call_id, run_id, reply, reply_tool_calls, version, system_fingerprint, finish_reason, tokens_in, tokens_out, cost_usd, latency_ms"
-            " FROM provider_calls WHERE provider = ? AND model = ?",
-            [provider, model],
-        )
-        for row in rows:
-            known[row["call_id"]] = {**row, "reply_tool_calls": json.loads(row["reply_tool_calls"] or "[]")}
-    return known
-
-
-def paid_for(store: Store, run_id: str) -> float:
-    """What a run has paid for calls so far, in USD."""
-    rows = store.query("SELECT coalesce(sum(cost_usd), 0.0) AS usd FROM provider_calls WHERE run_id = ?", [run_id])
-    return float(rows[0]["usd"])
-
-
-def outputs_of(store: Store, run_id: str) -> dict[str, list[Output]]:
-    """The outputs of a run, by item, in the order of their systems and trials."""
+def outputs_of(store: Store, run_id: str, item_ids: Sequence[str] | None = None) -> dict[str, list[Output]]:
+    """The outputs of a run (of these items only), by item, in the order of their systems and trials."""
     found: dict[str, list[Output]] = {}
     if not store.exists():
         return found
     columns = "item_id, system, system_version, family, trial, output, tool_calls, latency_ms, cost_usd, tokens, error, meta"
-    for row in store.query(f"SELECT {columns} FROM outputs WHERE run_id = ? ORDER BY item_id, system, trial", [run_id]):
+    of_these = " AND item_id IN (SELECT unnest(?))" if item_ids is not None else ""
+    sql = f"SELECT {columns} FROM outputs WHERE run_id = ?{of_these} ORDER BY item_id, system, trial"
+    for row in store.query(sql, [run_id, *([list(item_ids)] if item_ids is not None else [])]):
         data = {k: v for k, v in row.items() if k not in ("output", "meta", "tool_calls")}
         calls = [ToolCall(**call) for call in json.loads(row["tool_calls"] or "[]")]
         output = Output(**data, text=row["output"] or "", tool_calls=calls, meta=json.loads(row["meta"] or "{}"))
@@ -98,6 +82,27 @@ def scores_of(store: Store, run_id: str) -> list[ItemScore]:
         'SELECT item_id, slice, "group", score, route FROM scores WHERE run_id = ? ORDER BY item_id, system, against, trial', [run_id]
     )
     return [ItemScore(r["item_id"], r["slice"] or "all", r["group"], r["score"], r["route"]) for r in rows]
+
+
+def score_columns(store: Store, run_id: str) -> tuple[ScoreColumns, dict[str, int]]:
+    """`scores_of` by column, and the code of each slice by name: for many. Codes are hashes of names, 64 bits long."""
+    found = store.columns(
+        """SELECT hash(item_id) AS item, hash(coalesce(slice, 'all')) AS slice,
+        hash(coalesce('group ' || "group", 'item ' || item_id)) AS cluster, CASE WHEN route = 'blocked' THEN coalesce(score, 0.0) ELSE score END AS worth
+        FROM scores WHERE run_id = ? ORDER BY item_id""",
+        [run_id],
+    )
+    slices = store.query(
+        "SELECT DISTINCT coalesce(slice, 'all') AS slice, hash(coalesce(slice, 'all')) AS code FROM scores WHERE run_id = ?", [run_id]
+    )
+    worth = np.ma.filled(found["worth"], np.nan)
+    return ScoreColumns(found["item"], found["slice"], found["cluster"], worth), {row["slice"]: row["code"] for row in slices}
+
+
+def groups_of(store: Store, run_id: str) -> dict[str, str]:
+    """The group of each item of a run that has one."""
+    rows = store.query('SELECT DISTINCT item_id, "group" FROM scores WHERE run_id = ? AND "group" IS NOT NULL', [run_id])
+    return {row["item_id"]: row["group"] for row in rows}
 
 
 def counts_of(store: Store, run_id: str) -> dict[str, Any]:

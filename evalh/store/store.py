@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalh.errors import EvalhError, StoreBusy, StoreError, UsageError
-from evalh.store.inserts import Chunk, chunks
+from evalh.store.inserts import SOURCE, Chunk, Columns, chunk, of_rows
 from evalh.store.journal import fold_left_behind
 from evalh.store.migrations import MIGRATIONS, SCHEMA_MIGRATIONS, Migration, back_up, migrate, refuse_newer, schema_number
 from evalh.store.rows import Row, prepared
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # A query serves `evalh sql` too: it can neither write, nor read files, nor see variables of this program.
 _READ_ONLY = {"enable_external_access": "false", "python_enable_replacements": "false", "lock_configuration": "true"}
+
+_WRITING = {"threads": "1"}  # an insert from Python is one thread's work; more only cost
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.05
 NOTICE_AFTER_S = 1.0
@@ -57,6 +59,7 @@ class Store:
         self.notice: Callable[[str], None] = notice or (lambda _line: None)
         self._migrations = migrations
         self._up_to_date = False
+        self._local = threading.local()
         with _turns_guard:
             self._turn = _turns.setdefault(self.path.resolve(), threading.Lock())
 
@@ -78,26 +81,78 @@ class Store:
 
     def append_prepared(self, rows: Mapping[str, Iterable[Row]], *, new: Collection[str] = ()) -> None:
         """`append` for rows that `rows.prepared` has seen: the journal's."""
-        waiting = [chunk for table, some in rows.items() for chunk in chunks(table, some, keep_first=table not in new)]
+        self.append_columns([found for table, some in rows.items() for found in of_rows(table, some)], new=new)
+
+    def append_columns(self, found: Iterable[Columns], *, new: Collection[str] = (), fresh: Iterable[Columns] = ()) -> None:
+        """`append` for rows that come column by column (`inserts.columns`): the way for many.
+
+        Of `fresh` ones the caller knows that no key of a table without an index is there yet.
+        """
+        waiting = [chunk(some, keep_first=some.table not in new) for some in found if some.n]
+        waiting += [chunk(some, keep_first=some.table not in new, fresh=True) for some in fresh if some.n]
         if not waiting:
             return
         with self._open(read_only=False) as connection:
             self._insert(connection, waiting)
 
-    def query(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def change(self, statements: Sequence[str], params: Mapping[str, Any]) -> None:
+        """Run statements of our own that delete or update rows, in one transaction. Raises StoreBusy, StoreError."""
+        import duckdb
+
+        with self._open(read_only=False) as connection:
+            try:
+                connection.execute("BEGIN")
+                for sql in statements:
+                    connection.execute(sql, dict(params))
+                connection.execute("COMMIT")
+            except duckdb.Error as error:
+                raise StoreError(f"nothing was changed: {_first_line(error)}", where=str(self.path), hint=_way_out(error)) from error
+
+    def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """The rows that a query finds, as dicts. JSON columns come as their JSON text, times as naive UTC.
 
         The connection is read-only and cannot touch files. Raises UsageError where the query itself is at fault.
         """
+        with self._asked(sql, params) as cursor:
+            names = [d[0] for d in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def columns(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> dict[str, Any]:
+        """`query` for many rows: one numpy array a column, nulls masked."""
+        with self._asked(sql, params) as cursor:
+            found: dict[str, Any] = cursor.fetchnumpy()
+            return found
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Many queries of this thread through one connection: opening one costs more than most of them. For moments, not for waiting."""
+        with self._reader() as connection:
+            before, self._local.reader = getattr(self._local, "reader", None), connection
+            try:
+                yield
+            finally:
+                self._local.reader = before
+
+    @contextmanager
+    def _reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        open_already: duckdb.DuckDBPyConnection | None = getattr(self._local, "reader", None)
+        if open_already is not None:
+            yield open_already
+            return
+        with self._open(read_only=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _asked(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The answer to a query, to be fetched; what is wrong with the query, or with the store, as errors of evalh."""
         import duckdb
 
-        with self._open(read_only=True) as connection:
+        with self._reader() as connection:
             try:
-                cursor = connection.execute(sql, list(params))
+                cursor = connection.execute(sql, dict(params) if isinstance(params, Mapping) else list(params))
                 if cursor is None:
                     raise UsageError("the query is empty", hint='as in "SELECT * FROM runs"')
-                names = [d[0] for d in cursor.description or ()]
-                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+                yield cursor
             except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException) as error:
                 raise StoreError(_first_line(error), where=str(self.path)) from error
             except (duckdb.PermissionException, duckdb.InvalidInputException) as error:
@@ -144,8 +199,9 @@ class Store:
 
         try:
             connection.execute("BEGIN")
-            for chunk in waiting:
-                connection.execute(chunk.sql, [chunk.text])
+            for one in waiting:
+                connection.register(SOURCE, one.arrays)
+                connection.execute(one.sql, one.parameters)
             connection.execute("COMMIT")
         except duckdb.ConstraintException as error:
             raise UsageError(_first_line(error), where=str(self.path), hint="nothing was stored; choose another name") from error
@@ -155,12 +211,24 @@ class Store:
 
     @contextmanager
     def _open(self, read_only: bool, config: Mapping[str, str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for one piece of work. DuckDB turns Ctrl-C into an error of its own: here it is Ctrl-C again."""
+        try:
+            with self._opened(read_only, config) as connection:
+                yield connection
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":
+                raise KeyboardInterrupt from None
+            raise
+
+    @contextmanager
+    def _opened(self, read_only: bool, config: Mapping[str, str] | None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one piece of work: created, migrated, checked, and closed in any case."""
         deadline = time.monotonic() + self.wait_s
         self._take_turn()
         try:
             self._bring_up_to_date(create=not read_only, deadline=deadline)
-            connection = self._connect(self.path, deadline, _READ_ONLY if read_only and config is None else config or {}, read_only)
+            settings = config if config is not None else _READ_ONLY if read_only else _WRITING
+            connection = self._connect(self.path, deadline, settings, read_only)
             try:
                 refuse_newer(schema_number(connection, self.path), self.path, self._migrations)
                 yield connection
@@ -223,6 +291,7 @@ class Store:
             connection = self._connect(new, time.monotonic(), {}, read_only=False)
             try:
                 migrate(connection, self.path, 0, self._migrations)
+                _checkpoint(connection, self.path)  # a store whose tables did not fit on the disk must not get its name
             finally:
                 _close(connection)
             _put(new, self.path)
@@ -262,6 +331,15 @@ def _put(new: Path, place: Path) -> None:
     except OSError:  # a file system without hard links
         if not place.exists():
             new.rename(place)
+
+
+def _checkpoint(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    import duckdb
+
+    try:
+        connection.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        raise StoreError(f"cannot be made: {_first_line(error)}", where=str(path), hint=_way_out(error)) from error
 
 
 def _close(connection: duckdb.DuckDBPyConnection) -> None:

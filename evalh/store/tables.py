@@ -15,10 +15,15 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
+    """`key` says what is one fact. Where `indexed` is false DuckDB keeps no index of it: the table is the largest of all, and
+    the index would cost more than the rows.
+    """
+
     name: str
     doc: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    indexed: bool = True
 
 
 def _c(name: str, type_: str, doc: str) -> Column:
@@ -149,6 +154,7 @@ TABLES: tuple[Table, ...] = (
             _c("weight", "DOUBLE", ""),
             _c("output_hash", "VARCHAR", ""),
         ),
+        indexed=False,
     ),
     Table(
         "judges",
@@ -232,6 +238,7 @@ TABLES: tuple[Table, ...] = (
             _c("calls_saved", "INTEGER", "judge calls that were not made because tier 1 blocked the output"),
             _c("usd_saved", "DOUBLE", "what they would have cost, estimated; null where a price is unknown"),
             _c("output_hash", "VARCHAR", ""),
+            _c("judges_mean", "DOUBLE", "mean of the judges' scores, whatever the panel's rule makes of them"),
         ),
     ),
     Table(
@@ -339,6 +346,7 @@ TABLES: tuple[Table, ...] = (
             _c("latency_ms", "DOUBLE", ""),
             _c("requests", "INTEGER", "HTTP requests it took, retries included"),
             _c("at", "TIMESTAMP", "UTC"),
+            _c("asked", "VARCHAR", "who was asked: the judge as JUDGE#PROMPT, or the system; null: before this was kept"),
             _c("mode", "VARCHAR", "`direct` or `batch`; null: before there were batches"),
             _c("cleared_at", "TIMESTAMP", "when `evalh cache clear` took it out of use; null: it answers the same question again"),
         ),
@@ -348,15 +356,15 @@ TABLES: tuple[Table, ...] = (
         "Batches of calls at a provider (`mode: batch`), an event a row: a batch that was submitted and has not ended is polled again.",
         ("batch_id", "event"),
         (
-            _c("batch_id", "VARCHAR", "what the provider calls it"),
-            _c("event", "VARCHAR", "`submitted`, `ended` or `failed`"),
+            _c("batch_id", "VARCHAR", "what the provider calls it; before it is handed in: our own mark of it"),
+            _c("event", "VARCHAR", "`submitting` and `failed` of a mark; `submitted`, `ended` or `failed` of a batch"),
             _c("at", "TIMESTAMP", "UTC"),
             _c("run_id", "VARCHAR", "the run that submitted it"),
             _c("provider", "VARCHAR", ""),
             _c("model", "VARCHAR", ""),
             _c("line", "VARCHAR", "hash of the target: who may take the replies"),
             _c("call_ids", "VARCHAR[]", "the calls in it"),
-            _c("detail", "VARCHAR", "why it failed; empty where there is nothing to say"),
+            _c("detail", "VARCHAR", "`submitted`: the mark; else why it failed, or how many calls were answered"),
         ),
     ),
 )  # fmt: skip — one column a line

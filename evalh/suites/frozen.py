@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from evalh.errors import InputError
 from evalh.interchange.lines import place, read_objects, refuse, validated
 from evalh.records import Message, Record
-from evalh.suites.manifest import check_known, check_lock, read_toml, text_of, write_lock
+from evalh.suites.manifest import check_known, check_lock, file_digest, read_toml, text_of, write_lock
 
 MANIFEST, REFS = "frozen.toml", "refs.jsonl"
 
@@ -59,7 +59,7 @@ def load_frozen(folder: Path) -> FrozenSet:
     manifest, file = folder / MANIFEST, folder / REFS
     data = _manifest(folder)
     refs = list(read_refs(file))
-    if not check_lock(manifest, data, file, "refs", len(refs)):
+    if not check_lock(manifest, data, file, "refs", len(refs), file_digest(file)):
         raise InputError("has no lock", where=place(manifest), hint="references that may change settle nothing; `lock_frozen` locks them")
     if not refs:
         raise InputError("holds no references", where=place(file), hint="one JSON object a line: ref_id, input, output, score")

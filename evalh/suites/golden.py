@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from evalh.errors import InputError
-from evalh.fingerprints import file_hash
-from evalh.interchange.jsonl import numbered_items
-from evalh.interchange.lines import place, read_canary
+from evalh.interchange.lines import place
 from evalh.records import Item, Record
+from evalh.suites.items import Items, read_items_of
 from evalh.suites.manifest import check_known, check_lock, read_toml, text_of, write_lock
 
 MANIFEST, ITEMS = "golden.toml", "items.jsonl"
@@ -28,7 +29,9 @@ CANARY = re.compile(r"EVALH-CANARY [0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0
 
 
 class GoldenSet(Record):
-    """A golden set as it was read. `golden_hash` is the hash of items.jsonl."""
+    """A golden set as it was read. `golden_hash` is the hash of items.jsonl; its items are parsed where they are needed."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     name: str
     version: str
@@ -37,7 +40,7 @@ class GoldenSet(Record):
     slices: dict[str, dict[str, str]] = Field(default_factory=dict, description="name → published_at (a date or `never`) and where")
     locked: bool
     declared: bool = Field(description="there is a golden.toml; False for recorded data without one")
-    items: list[Item]
+    items: Items
     golden_hash: str
     folder: Path
 
@@ -49,23 +52,15 @@ def load_golden(folder: Path) -> GoldenSet:
         what = f"has no {ITEMS}" if folder.is_dir() else "there is no such folder"
         raise InputError(what, where=place(folder), hint=f"a golden set is a folder with {MANIFEST} and {ITEMS}")
     data = _manifest(manifest) if manifest.is_file() else None
-    numbered = list(numbered_items(file))
-    if not numbered:
-        raise InputError("holds no items", where=place(file), hint="one JSON object a line, with `item_id` and `input`")
-    canary = _canary(data, manifest, file)
-    slices = _slices(data, manifest) if data is not None else {}
-    for line, item in numbered:
-        _check_item(item, place(file, line), slices if data is not None else None)
-    items = [item for _, item in numbered]
-    digest = file_hash(file.read_bytes())
-    common: dict[str, Any] = {"canary": canary, "slices": slices, "items": items, "golden_hash": digest, "folder": folder}
+    items, canary, slices = _checked(data, manifest, file)
+    common: dict[str, Any] = {"canary": canary, "slices": slices, "items": items, "golden_hash": items.file_hash, "folder": folder}
     if data is None:
         return GoldenSet(name=folder.resolve().name, version="0", locked=False, declared=False, **common)
     return GoldenSet(
         name=data["name"],
         version=str(data["version"]),
         licence=data.get("licence"),
-        locked=check_lock(manifest, data, file, "items", len(items)),
+        locked=check_lock(manifest, data, file, "items", len(items), items.file_hash),
         declared=True,
         **common,
     )
@@ -76,16 +71,17 @@ def lock_golden(folder: Path) -> str:
     manifest, file = folder / MANIFEST, folder / ITEMS
     if not manifest.is_file():
         raise InputError(f"has no {MANIFEST}", where=place(folder), hint="only a golden set with name and version can be locked")
-    data = _manifest(manifest)
-    slices = _slices(data, manifest)
-    count = 0
-    for line, item in numbered_items(file):
-        _check_item(item, place(file, line), slices)
-        count += 1
-    if not count:
+    items, _, _ = _checked(_manifest(manifest), manifest, file)
+    return write_lock(manifest, file, "items", len(items))
+
+
+def _checked(data: dict[str, Any] | None, manifest: Path, file: Path) -> tuple[Items, str | None, dict[str, dict[str, str]]]:
+    """The items, the canary and the slices, each checked against the manifest where there is one."""
+    slices = _slices(data, manifest) if data is not None else {}
+    items = read_items_of(file, lambda line, item: _check_item(item, file, line, slices if data is not None else None))
+    if not items:
         raise InputError("holds no items", where=place(file), hint="one JSON object a line, with `item_id` and `input`")
-    _canary(data, manifest, file)
-    return write_lock(manifest, file, "items", count)
+    return items, _canary(data, items.canary, manifest, file), slices
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -98,9 +94,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     return data
 
 
-def _canary(data: dict[str, Any] | None, manifest: Path, file: Path) -> str | None:
-    """The canary of golden.toml, or None. The first line of items.jsonl may repeat it, and then has to be the same."""
-    marked = read_canary(file)
+def _canary(data: dict[str, Any] | None, marked: str | None, manifest: Path, file: Path) -> str | None:
+    """The canary of golden.toml, or None. The first line of items.jsonl may repeat it (`marked`), and then has to be the same."""
     if data is None:
         declared = marked
     else:
@@ -129,20 +124,23 @@ def _slices(data: dict[str, Any], path: Path) -> dict[str, dict[str, str]]:
     return slices
 
 
-def _check_item(item: Item, where: str, slices: dict[str, dict[str, str]] | None) -> None:
+def _check_item(item: Item, file: Path, line: int, slices: Mapping[str, Mapping[str, str]] | None) -> None:
     """Dates are dates and in order; the slice is declared, where slices are declared at all."""
     if slices is not None and item.slice not in (slices or {"all"}):
         hint = f"it has {', '.join(slices)}" if slices else f"add [slices.{item.slice}] with {_PUBLISHED}"
-        raise InputError(f"field `slice`: `{item.slice}` is not in {MANIFEST}", where=where, hint=hint)
+        raise InputError(f"field `slice`: `{item.slice}` is not in {MANIFEST}", where=place(file, line), hint=hint)
+    if item.authored_at is None and item.published_at is None:
+        return
     for field, value in (("authored_at", item.authored_at), ("published_at", item.published_at)):
         if value is not None and not is_date(value) and not (field == "published_at" and value == NEVER):
-            raise InputError(f"field `{field}`: {value!r} is no date", where=where, hint="YYYY-MM-DD")
+            raise InputError(f"field `{field}`: {value!r} is no date", where=place(file, line), hint="YYYY-MM-DD")
     published = item.published_at or (slices or {}).get(item.slice, {}).get("published_at", NEVER)
     if item.authored_at and published != NEVER and item.authored_at > published:
         fault = f"field `authored_at`: {item.authored_at} is after published_at {published}"
-        raise InputError(fault, where=where, hint="an item is written before it is published")
+        raise InputError(fault, where=place(file, line), hint="an item is written before it is published")
 
 
+@lru_cache(maxsize=4096)
 def is_date(text: str) -> bool:
     """Whether the text is a day of the calendar as YYYY-MM-DD."""
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):

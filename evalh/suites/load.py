@@ -21,7 +21,7 @@ from evalh.config import project_root
 from evalh.errors import EvalhError, InputError
 from evalh.fingerprints import content_hash
 from evalh.judging.rubric import Rubric
-from evalh.suites.model import Gate, Judge, Panel, Sampling, Suite
+from evalh.suites.model import Gate, Judge, Panel, Sampling, Suite, Trials
 
 _YAML_SUITE = re.compile(rb"^(?:name|golden|system|checks|panel|gate|sampling)\s*:", re.MULTILINE)
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -204,7 +204,8 @@ def _lines(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], 
 
 
 _PARTS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): Suite, ("panel",): Panel, ("panel", "judges"): Judge, ("sampling",): Sampling, ("gate",): Gate, ("rubric",): Rubric,
+    (): Suite, ("panel",): Panel, ("panel", "judges"): Judge, ("sampling",): Sampling, ("trials",): Trials,
+    ("gate",): Gate, ("rubric",): Rubric,
 }  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evalh.errors import InputError
-from evalh.fingerprints import file_hash
+from evalh.fingerprints import FileHash
+from evalh.interchange.lines import BLOCK, opened
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -46,12 +47,12 @@ def check_known(data: Mapping[str, Any], known: tuple[str, ...], path: Path, whe
             raise InputError(f"`{where}{key}`: unknown", where=str(path), hint="known here: " + ", ".join(known))
 
 
-def check_lock(manifest: Path, data: Mapping[str, Any], file: Path, field: str, count: int) -> bool:
-    """Whether the file is locked. Raises InputError where it is and has changed since."""
+def check_lock(manifest: Path, data: Mapping[str, Any], file: Path, field: str, count: int, digest: str) -> bool:
+    """Whether the file, whose hash is `digest`, is locked. Raises InputError where it is and has changed since."""
     lock = lock_of(manifest, data, field)
     if lock is None:
         return False
-    if lock[field] != file_hash(file.read_bytes()):
+    if lock[field] != digest:
         rows = f" ({lock['count']} rows then, {count} now)" if lock.get("count") not in (None, count) else ""
         at = f" at version {lock['version']}" if "version" in lock else ""
         way = {"items": "and run `evalh golden lock` on a new version", "refs": "and lock a new version"}[field]
@@ -70,6 +71,15 @@ def lock_of(manifest: Path, data: Mapping[str, Any], field: str) -> dict[str, An
     return lock
 
 
+def file_digest(file: Path) -> str:
+    """The `file_hash` of a file of any size, read block by block."""
+    made = FileHash()
+    with opened(file) as blocks:
+        while block := blocks.read(BLOCK):
+            made.update(block)
+    return made.digest()
+
+
 def write_lock(manifest: Path, file: Path, field: str, count: int) -> str:
     """Write the file's hash into the manifest and return it.
 
@@ -77,7 +87,7 @@ def write_lock(manifest: Path, file: Path, field: str, count: int) -> str:
     """
     data = read_toml(manifest)
     version = str(data.get("version"))
-    digest = file_hash(file.read_bytes())
+    digest = file_digest(file)
     old = lock_of(manifest, data, field)
     if old is not None and old[field] != digest and str(old.get("version")) == version:
         fault = f"version {version} is locked with other content"

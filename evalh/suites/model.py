@@ -190,6 +190,22 @@ class Sampling(Part):
     rubric: str | Rubric | None = Field(default=None, description="what people answer; the panel's rubric where not given")
 
 
+class Trials(Part):
+    """How often the system is asked each item, and when a trial passes. `Trials(5)` is `Trials(k=5)`."""
+
+    k: int | None = Field(default=None, ge=1, description="how often the system is asked each item; recorded outputs bring their trials")
+    passing: float | None = Field(
+        default=None, gt=0, le=1, description="the lowest score of a trial that passes; needed where nothing else says which scores do"
+    )
+
+    def __init__(self, k: int | None = None, /, **data: Any) -> None:
+        super().__init__(**({"k": k} if k is not None else {}), **data)
+
+
+def _trials(value: Any) -> Any:
+    return {"k": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class Gate(Part):
     """What decides whether this version ships. Every rule that is given must pass."""
 
@@ -225,7 +241,13 @@ class Suite(BaseModel):
     slices: list[str] | None = Field(default=None, description="only items of these slices")
     checks: list[AnyCheck] = Field(default_factory=list, description="tier 1, in this order; all of them run")
     panel: Panel | None = Field(default=None, description="tier 2: judges, for outputs that pass the blocking checks")
+    trials: Annotated[Trials | None, BeforeValidator(_trials)] = Field(
+        default=None, description="how often each item is asked: a number, or a mapping; gives pass@k, pass^k and flakiness"
+    )
     sampling: Sampling | None = Field(default=None, description="tier 3: the sample that people label")
+    budget_usd: float | None = Field(
+        default=None, ge=0, description="a run stops before the next call would exceed this; of it and `--budget` the smaller holds"
+    )
     gate: Gate | None = Field(default=None, description="what decides")
     labels: str | None = Field(default=None, description="labels.jsonl with labels that people gave already")
     frozen: str | None = Field(default=None, description="folder of frozen references for this suite's judges")
@@ -258,6 +280,10 @@ class Suite(BaseModel):
     @property
     def tests(self) -> list[SuiteTest]:
         return list(self._tests)
+
+    def with_trials(self, k: int) -> Suite:
+        """The same suite, asking each item k times."""
+        return self.model_copy(update={"trials": Trials(k=k, passing=self.trials.passing if self.trials else None)})
 
     @property
     def run_seed(self) -> int:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from evalh.checks.base import Check
 from evalh.config import Config, ProviderConfig
 from evalh.judging.rubric import Criterion, Example, Rubric
-from evalh.suites.model import Asked, Command, Endpoint, Function, Gate, Judge, Model, Panel, Recorded, Sampling, Suite, System
+from evalh.suites.model import Asked, Command, Endpoint, Function, Gate, Judge, Model, Panel, Recorded, Sampling, Suite, System, Trials
 
 _HEAD = """\
 # Suite reference
@@ -55,6 +55,11 @@ A Markdown file with these fields as YAML front matter and the instructions as i
 bare `scale` (with `question` and `pass_at`) makes one criterion named `quality`."""),
     (Criterion, "Criterion", "A binary criterion passes at 1; one without `pass_at` passes in the upper half of its scale."),
     (Example, "Example", ""),
+    (Trials, "Trials", """\
+`trials: 5`, or a mapping with these fields. Each trial passes or fails: without a panel it passes where every check holds; in
+pairs where the system wins; by a panel of rule `majority` or `unanimous`, whose criteria all have `pass_at` (a binary scale
+has it), where the panel passes it; else from `passing` up. A blocked output fails.
+[statistics.md](statistics.md#trials) says what is made of them."""),
     (Sampling, "Sampling", """\
 Tier 3. Every output has a known positive probability of being drawn; it is stored with the task. More in
 [labels.md](labels.md)."""),

@@ -19,7 +19,7 @@ from pydantic_core import core_schema
 from evalh.checks.base import Check
 from evalh.checks.registry import BUILT_IN, COMMON, NOT, kind_class, kinds
 from evalh.judging.rubric import Rubric
-from evalh.suites.model import Command, Endpoint, Function, Judge, Model, Panel, Recorded, Sampling, Suite
+from evalh.suites.model import Command, Endpoint, Function, Judge, Model, Panel, Recorded, Sampling, Suite, Trials
 
 Schema = dict[str, Any]
 _NULL = {"type": "null"}
@@ -37,10 +37,14 @@ def suite_schema(checks: Mapping[str, type[Check]] | None = None) -> Schema:
     known = checks if checks is not None else {kind: kind_class(kind) for kind in BUILT_IN}
     definitions: Schema = {}
     suite = _of(Suite, definitions)
-    for model in (Panel, Judge, Sampling):
+    for model in (Panel, Judge, Sampling, Trials):
         definitions[model.__name__] = _of(model, definitions)
     suite["properties"]["system"] = {"$ref": "#/$defs/AnySystem", "description": "what is under test"}
     suite["properties"]["checks"]["items"] = {"$ref": "#/$defs/AnyCheck"}
+    times = {"type": "integer", "minimum": 1}
+    suite["properties"]["trials"] = {
+        "anyOf": [times, {"$ref": "#/$defs/Trials"}, _NULL], "description": suite["properties"]["trials"]["description"]
+    }  # fmt: skip
     panel = definitions["Panel"]["properties"]
     panel["against"] = {"anyOf": [{"$ref": "#/$defs/AnySystem"}, _NULL], "description": panel["against"]["description"]}
     panel["judges"]["items"] = {"anyOf": [{"type": "string", "pattern": "^[a-z0-9_-]+:.+$"}, {"$ref": "#/$defs/Judge"}]}

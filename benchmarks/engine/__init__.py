@@ -1,0 +1,1 @@
+"""The parts of `engine_speed.py`: seeded material, contestants, and the measuring of processes."""
