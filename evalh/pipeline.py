@@ -41,7 +41,7 @@ from evalh.sides import SystemSide, open_line
 from evalh.store.batches import open_batches
 from evalh.store.journal import Journal, alone
 from evalh.store.ledger import paid_for
-from evalh.store.resume import ended_items, retried_by, sampled_units, set_back, stored_items, systems_answered, versions_of
+from evalh.store.resume import ended_items, output_hashes, retried_by, sampled_units, set_back, stored_items, systems_answered, versions_of
 from evalh.store.runs import find_run, outputs_of, unfinished_run
 from evalh.store.store import Store
 from evalh.suites.model import Command, Function, Model
@@ -49,6 +49,7 @@ from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
 from evalh.threads import run_to_end
 from evalh.tiers import Road, Settled, line_key, with_check_score
 
+UNIT = "\x1f"  # between the parts of a sampled output's name
 GOLDEN_PAGE = 16_384  # items of a golden set that go into the store at once
 CLOSE_WITHIN_S = 0.5  # of an interrupted run: connections and programs
 
@@ -310,14 +311,15 @@ def finish(prepared: Prepared, journal: Journal, run_id: str) -> None:
     if prepared.suite.sampling is None:
         return
     sampling = prepared.suite.sampling
-    by_id = {unit_id(row): row for row in sampled_units(store, run_id)}
-    units = [Unit(name, row["slice"], row["score"], row["disagreement"], row["judges_mean"]) for name, row in by_id.items()]
-    for task in draw(units, labels=sampling.labels, strategy=sampling.strategy, seed=prepared.seed, floor=sampling.floor):
-        row = by_id[task.unit_id]
+    units = (Unit(unit_id(*row[:4]), *row[4:]) for row in sampled_units(store, run_id))
+    drawn = draw(units, labels=sampling.labels, strategy=sampling.strategy, seed=prepared.seed, floor=sampling.floor)
+    hashes = output_hashes(store, run_id, [task.unit_id.split(UNIT, 1)[0] for task in drawn])
+    for task in drawn:
+        item_id, system, against, trial = task.unit_id.split(UNIT)
         journal.append("label_tasks", {
-            "task_id": content_hash("task", run_id, task.unit_id), "run_id": run_id, "item_id": row["item_id"],
-            "system": row["system"], "against": row["against"], "trial": row["trial"],
-            "output_hash": row["output_hash"], "rubric_hash": prepared.label_rubric.rubric_hash if prepared.label_rubric else None,
+            "task_id": content_hash("task", run_id, task.unit_id), "run_id": run_id, "item_id": item_id,
+            "system": system, "against": against, "trial": int(trial), "output_hash": hashes[item_id, system, against, int(trial)],
+            "rubric_hash": prepared.label_rubric.rubric_hash if prepared.label_rubric else None,
             "inclusion_probability": task.inclusion_probability, "stratum": task.stratum, "design": task.design, "seed": task.seed,
             "position": task.position, "at": now(),
         })  # fmt: skip
@@ -430,6 +432,6 @@ def _source(side: SystemSide, prepared: Prepared, engine: Engine, lines: Mapping
     return ModelSource(side.spec, name, ask)
 
 
-def unit_id(row: Mapping[str, Any]) -> str:
+def unit_id(item_id: str, system: str, against: str, trial: int) -> str:
     """The name by which a row of `scores` is sampled."""
-    return "\x1f".join([row["item_id"], row["system"], row["against"] or "", str(row["trial"])])
+    return UNIT.join([item_id, system, against, str(trial)])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from numpy import generic
+from numpy.ma import masked
 
 from evalh.store.store import Store
 
@@ -59,13 +62,26 @@ def versions_of(store: Store, run_id: str) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def sampled_units(store: Store, run_id: str) -> list[dict[str, Any]]:
-    """The outputs (or pairs) of a run that people can label: all but those that the system did not give."""
-    return store.query(
-        "SELECT item_id, system, against, trial, slice, score, disagreement, judges_mean, output_hash FROM scores"
-        " WHERE run_id = ? AND route <> 'no_output'",
-        [run_id],
-    )
+def sampled_units(store: Store, run_id: str) -> Iterator[tuple[Any, ...]]:
+    """The outputs (or pairs) of a run that people can label: all but those that the system did not give.
+
+    Item, system, the other system (or empty text), trial; slice, score, disagreement, mean of the judges.
+    """
+    columns = "item_id, system, coalesce(against, ''), trial, slice, score, disagreement, judges_mean"
+    found = store.columns(f"SELECT {columns} FROM scores WHERE run_id = ? AND route <> 'no_output'", [run_id])
+    return zip(*(_plain(column) for column in found.values()), strict=True)
+
+
+def _plain(column: Any) -> Iterator[Any]:
+    """The values of a column one by one; a masked one is None."""
+    return (None if value is masked else value.item() if isinstance(value, generic) else value for value in column)
+
+
+def output_hashes(store: Store, run_id: str, item_ids: Sequence[str]) -> dict[tuple[str, str, str, int], str]:
+    """The hashes of the outputs of some items, by item, system, other system and trial."""
+    sql = "SELECT item_id, system, against, trial, output_hash FROM scores WHERE run_id = ? AND item_id IN (SELECT unnest(?))"
+    rows = store.query(sql, [run_id, list(item_ids)])
+    return {(r["item_id"], r["system"], r["against"] or "", r["trial"]): r["output_hash"] for r in rows}
 
 
 def systems_answered(store: Store, run_id: str, systems: Sequence[str]) -> set[str]:
