@@ -6,8 +6,8 @@
   read in a loop and a suite runs. Every label is in the store once, every command ends with exit 0, and the run's tables equal
   those of a run that was alone.
 - `suites`: two suites start at once on a store that is not there yet; both finish, with the tables that each has alone.
-- `same`: one suite twice, the second time after the first has begun, and both at the same moment: one comes to its end, the
-  other ends too or says that the first is under way, and no question is asked twice.
+- `same`: one suite twice, the second time after the first has begun (also where that was with `--no-resume`), and both at the
+  same moment: one comes to its end, the other ends too or says that the first is under way, and no question is asked twice.
 
 Exit 1 where something does not hold.
 """
@@ -155,14 +155,14 @@ def suites(folder: Path, server: Running, _count: int, items: int) -> tuple[dict
 def same(folder: Path, server: Running, _count: int, items: int) -> tuple[dict[str, Any], list[str]]:
     """One suite twice: one run of it, the other command is told; or both end, and no question is asked twice."""
     check, codes, equal, start = Check("same"), [], True, time.monotonic()
-    for when in ("later", "at once"):
+    for when in ("later", "later, no resume", "at once"):
         # another latency on another port is another identity of every call: each case has questions of its own
         with serving(f"--latency={LATENCY_S}") as own:
-            project, api = folder / f"same-{when.replace(' ', '-')}", f"{own.url}/v1"
+            project, api = folder / f"same-{len(codes)}", f"{own.url}/v1"
             suite = write_project(project, [api, api], items=items)
             evalh = Evalh(project, project / "shared" / "s.duckdb")
-            first = evalh.start("run", suite)
-            if when == "later":
+            first = evalh.start("run", suite, *(["--no-resume"] if "no resume" in when else []))
+            if when != "at once":
                 until(lambda own=own: own.stats()["requests"] > 0, first, pause_s=0.02)
             second = evalh.start("run", suite)
             ends = [wait(second), wait(first)]
@@ -174,8 +174,8 @@ def same(folder: Path, server: Running, _count: int, items: int) -> tuple[dict[s
             if done.code == 2:
                 check.hold("under way in another process" in done.err, f"{when}: it does not say why: {done.err.strip()[-300:]}")
         check.hold(any(done.code == 0 for done in ends), f"{when}: neither came to its end")
-        if when == "later":
-            check.hold(ends[0].code == 2, f"later: the second command ends with exit {ends[0].code}; the first is under way")
+        if when != "at once":
+            check.hold(ends[0].code == 2, f"{when}: the second command ends with exit {ends[0].code}; the first is under way")
         check.hold(repeated == 0, f"{when}: {repeated} questions were asked twice")
         unequal = apart(wanted, evalh)
         check.failures += [f"same, {when}: {one}" for one in unequal]

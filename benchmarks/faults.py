@@ -8,8 +8,9 @@
   scored or unscored with a reason, none is lost, none is there twice, nothing is asked before its Retry-After, and no request
   is made that no fault made necessary.
 - `refused`, `hangs`: in the middle one judge's server closes its port, or accepts and never answers again. The other judge's
-  verdicts are complete; those of the dead one say why they are missing; the run does not wait for a time-out per item. When
-  the server is back, `evalh run --retry-errors` asks for what is missing and for nothing else.
+  verdicts are complete; those of the dead one say why they are missing; the run does not wait for a time-out per item, and its
+  exit code 4 says that a judge is gone. When the server is back, `evalh run --retry-errors` asks for what is missing and for
+  nothing else.
 - `both`: both servers die. Exit 4; with the servers back the same command comes to its end, and asks nothing again.
 
 Exit 1 where something does not hold.
@@ -125,25 +126,22 @@ def dies(way: str, folder: Path, items: int, seed: int) -> tuple[dict[str, Any],
             second.process.send_signal(signal.SIGSTOP)
         done = wait(process, 300)._replace(seconds=time.monotonic() - start)
         second.process.send_signal(signal.SIGCONT)
-        one.ended(done)
+        one.ended(done, 4)
+        one.hold("--retry-errors" in done.err, f"it does not say how to go on: {done.err.strip()[-300:]}")
         one.hold(done.seconds <= DEAD_COSTS_S, f"{done.seconds:.0f} s with a dead provider; at most {DEAD_COSTS_S:g} s, however many items")
-        found = one.every_item() if not done.code else {f"openai:judge-{n}": Counter() for n in range(2)}
+        found = one.every_item()
         alive, dead = found.values()
-        if not done.code:
-            one.hold(alive["unscored"] == 0, f"{alive['unscored']} verdicts of the judge that lives are unscored")
-            one.hold(dead["unscored"] > items // 3, "the harness killed a judge that had answered everything")
-            at_once = dead["by circuit"] / max(1, dead["unscored"])
-            one.hold(at_once >= SHARE_AT_ONCE, f"of the missing verdicts {at_once:.0%} name the circuit")
+        one.hold(alive["unscored"] == 0, f"{alive['unscored']} verdicts of the judge that lives are unscored")
+        one.hold(dead["unscored"] > items // 3, "the harness killed a judge that had answered everything")
+        at_once = dead["by circuit"] / max(1, dead["unscored"])
+        one.hold(at_once >= SHARE_AT_ONCE, f"of the missing verdicts {at_once:.0%} name the circuit")
         requests = first.stats()["requests"] + (second.stats() if way == "hangs" else second.stop())["requests"]
-        asked_again = _retry(one, first, second, dead["unscored"]) if not done.code else "–"
+        asked_again = _retry(one, first, second, dead["unscored"])
     return one.row(done, found, requests, 2 * one.wanted - dead["unscored"], circuit=dead["by circuit"], retried=asked_again), one.failures
 
 
 def _retry(one: Try, first: Running, second: Running, missing: int) -> str:
     """`--retry-errors` with the server back: asks for what is missing, and for nothing else."""
-    if "--retry-errors" not in one.evalh("run", "--help").out:
-        one.hold(False, "`evalh run --retry-errors` does not exist")
-        return "–"
     before = [first.stats()["requests"], 0 if second.process.returncode is not None else second.stats()["requests"]]
     port = second.url.rpartition(":")[2]
     with ExitStack() as stack:

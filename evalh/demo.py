@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 from evalh.config import load_config
 from evalh.errors import UsageError
 from evalh.gate import GateDecision
-from evalh.pipeline import RunOptions, RunOutcome, run
+from evalh.opening import RunOptions
+from evalh.pipeline import RunOutcome, run
 from evalh.prepare import prepare
 from evalh.records import Estimate
 from evalh.release import approve, gate_run

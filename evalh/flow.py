@@ -29,7 +29,7 @@ FOLD_CHEAP_EVERY_S = 10.0  # where nothing was paid for: few large transactions 
 FULL = 250_000  # rows: they go into the store now
 PAGE = 2_048  # items that are checked at once where nothing is asked of a model
 JUDGED_PAGE = 256
-GARBAGE_AT = 50_000  # new objects
+GARBAGE_AT, GARBAGE_AT_OF_RECORDS = 50_000, 200_000  # new objects; a few pages of records have as many, and none is in a cycle
 WAITING = 512  # items on their way at one time, at least: those that wait for a slow judge do not hold up the others
 WAITING_FOR_A_BATCH = 20_000
 
@@ -93,8 +93,9 @@ class Flow:
     async def run(self, items: Iterable[Item]) -> None:
         """Every item through the tiers. The first fatal error stops the others; what has ended is kept in any case."""
         thresholds = gc.get_threshold()
-        if not self._judged and self._at_hand_all:  # records come and go by the thousand, and none of them is in a cycle
-            gc.set_threshold(GARBAGE_AT, *thresholds[1:])
+        rarely = GARBAGE_AT if self._judged or not self._at_hand_all else GARBAGE_AT_OF_RECORDS
+        if 0 < thresholds[0] < rarely:
+            gc.set_threshold(rarely, *thresholds[1:])
         try:
             async with asyncio.TaskGroup() as beside:
                 folding = beside.create_task(self._fold_now_and_then())
@@ -129,7 +130,7 @@ class Flow:
 
     async def _room(self, wanted: int) -> None:
         self._on_the_way += wanted
-        while (self._on_the_way > self._window and self._on_the_way > wanted) or self.journal.derived > 2 * FULL:
+        while (self._on_the_way > self._window and self._on_the_way > wanted) or self.journal.derived > FULL:
             self._moved.clear()
             await self._moved.wait()
 
@@ -219,7 +220,9 @@ class Flow:
         if self.keep:
             self.settled += [settled._replace(checks=tuple(settled.checks)) for one in ended for settled in one.settled]
         self._moved.set()
-        if self.journal.derived >= FULL or len(self._judged_items) >= PAGE:
+        if len(self._judged_items) >= JUDGED_PAGE:  # their rows take a fraction of what was shown to their judges
+            self._derive()
+        if self.journal.derived >= FULL:
             self._full.set()
         self._count(ended)
         if self.watch is not None and ended:
@@ -234,7 +237,7 @@ class Flow:
                 progress.blocked += settled.route == "blocked"
                 progress.unscored += settled.score is None
             if one.asked:
-                progress.asked += len({a.verdict.call_id for _, a in one.asked if not a.verdict.cached})
+                progress.asked += len({a.verdict.call_id for _, a in one.asked if not a.verdict.cached} - {None})
                 progress.cached += len({a.verdict.call_id for _, a in one.asked if a.verdict.cached})
 
     # ---- rows ---------------------------------------------------------------------------------------------------------

@@ -14,10 +14,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from evalh import __version__
 from evalh.checks.apply import apply_many
@@ -27,10 +26,11 @@ from evalh.engine import BudgetReached, Engine, Line, Spending, check_prices
 from evalh.engine.batching import Batcher
 from evalh.engine.ledger import Ledger
 from evalh.engine.line import Ways
-from evalh.errors import EvalhError, UsageError
+from evalh.errors import EvalhError, StoreBusy, UsageError
 from evalh.fingerprints import content_hash
 from evalh.flow import Flow, Progress, Side, Stored, Watch
 from evalh.judging.parsing import PARSER_VERSION
+from evalh.opening import RunOptions, fresh_name, open_run, run_key
 from evalh.prepare import Prepared
 from evalh.providers.batches import batches_of
 from evalh.records import CheckResult, Output
@@ -41,8 +41,8 @@ from evalh.sides import SystemSide, open_line
 from evalh.store.batches import open_batches
 from evalh.store.journal import Journal, alone
 from evalh.store.ledger import paid_for
-from evalh.store.resume import ended_items, output_hashes, retried_by, sampled_units, set_back, stored_items, systems_answered, versions_of
-from evalh.store.runs import find_run, outputs_of, unfinished_run
+from evalh.store.resume import ended_items, output_hashes, sampled_units, set_back, stored_items, systems_answered, versions_of
+from evalh.store.runs import outputs_of
 from evalh.store.store import Store
 from evalh.suites.model import Command, Function, Model
 from evalh.systems import CommandSource, FunctionSource, ModelSource, Source
@@ -52,18 +52,6 @@ from evalh.tiers import Road, Settled, line_key, with_check_score
 UNIT = "\x1f"  # between the parts of a sampled output's name
 GOLDEN_PAGE = 16_384  # items of a golden set that go into the store at once
 CLOSE_WITHIN_S = 0.5  # of an interrupted run: connections and programs
-
-
-class RunOptions(NamedTuple):
-    """How a run is made; what is run is the suite's."""
-
-    budget_usd: float | None = None
-    rejudge: str | None = None  # a run whose stored outputs are judged again
-    retry: str | None = None  # a finished run whose errors are asked again; what it has is taken over
-    fresh: bool = False  # ask again what was answered in earlier runs
-    resume: bool = True
-    keep: bool = False  # the outcome holds every output that was settled: for callers that want all of them in memory
-    leave_open: bool = False  # pytest runs the test functions itself and closes the run afterwards
 
 
 @dataclass
@@ -77,6 +65,7 @@ class RunOutcome:
     spending: Spending = field(default_factory=Spending)
     error: EvalhError | None = None
     gone: list[str] = field(default_factory=list)  # models that had stopped answering when the run came to its end
+    batches: int = 0  # under way at their providers when the run stopped
 
 
 @dataclass(frozen=True)
@@ -93,6 +82,11 @@ class _Start:
     def lines(self) -> list[Line]:
         return [*self.judges.values(), *self.systems.values()]
 
+    @property
+    def batches(self) -> int:
+        """Batches that are under way at their providers."""
+        return sum(batcher.under_way for batcher in {line.batcher for line in self.lines if line.batcher is not None})
+
 
 def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | None = None) -> RunOutcome:
     """Run a prepared suite. Raises InputError before anything is stored; an interrupt ends the run as resumable."""
@@ -103,18 +97,29 @@ def run(prepared: Prepared, store: Store, options: RunOptions, watch: Watch | No
         run_id, resumed = open_run(prepared, store, options)
         before = paid_for(store, run_id) if resumed else 0.0  # the budget is the run's, however often it is stopped
         outcome = RunOutcome(run_id, "finished", resumed, spending=Spending(budget_of(prepared, options.budget_usd), before))
-        with Journal(store, run_id) as journal:
-            _open(start, journal, outcome)
+        with alone(store, run_id, f"run {run_id}"), Journal(store, run_id) as journal:  # it may have been begun with --no-resume
             try:
-                run_to_end(lambda: _run_all(start, journal, outcome, watch))
+                _open(start, journal, outcome)
+                _through(start, journal, outcome, watch)
+                _end(prepared, journal, outcome, open_still=options.leave_open)
             except KeyboardInterrupt:
                 outcome.status = "interrupted"
-            except BudgetReached:
-                outcome.status = "over_budget"
-            except EvalhError as error:
+                _end(prepared, journal, outcome)
+            except StoreBusy as error:
                 outcome.status, outcome.error = "failed", error
-            _end(prepared, journal, outcome, open_still=options.leave_open)
+                journal.leave(keep=True)
+    outcome.batches = start.batches
     return outcome
+
+
+def _through(start: _Start, journal: Journal, outcome: RunOutcome, watch: Watch | None) -> None:
+    """Every item through the tiers, and how that ended."""
+    try:
+        run_to_end(lambda: _run_all(start, journal, outcome, watch))
+    except BudgetReached:
+        outcome.status = "over_budget"
+    except EvalhError as error:
+        outcome.status, outcome.error = "failed", error
 
 
 def _open(start: _Start, journal: Journal, outcome: RunOutcome) -> None:
@@ -214,7 +219,7 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
         outcome.spending,
         judges=list(start.judges.values()),
         systems=list(start.systems.values()),
-        fresh=_fresh(store, run_id, options),
+        fresh=fresh_name(store, run_id, options),
     )
     for line in start.lines:
         if line.in_batches:
@@ -223,7 +228,8 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
     checking = partial(apply_many, prepared.checks) if any(c.waits for c in prepared.checks) else pool.apply
     road = Road(prepared, engine, start.judges, checking, prepared.suite.tests, run_tests=not options.leave_open)
     sides = [Side(side, _source(side, prepared, engine, start.systems)) for side in _sides(prepared)]
-    ended = ended_items(store, run_id) if outcome.resumed else set()
+    keep = options.keep or options.leave_open  # whoever wants every outcome gets those of ended items too: nothing is asked for them
+    ended = ended_items(store, run_id) if outcome.resumed and not keep else set()
     flow = Flow(
         road,
         sides,
@@ -234,7 +240,7 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
         rejudging=options.rejudge is not None,
         store_items=_store_items(prepared, journal, outcome.resumed),
         watch=watch,
-        keep=options.keep or options.leave_open,
+        keep=keep,
         open_still=options.leave_open,
     )
     flow.progress.done = len(ended)
@@ -259,18 +265,14 @@ def _stored(store: Store, outcome: RunOutcome, options: RunOptions) -> Stored | 
         return None
 
     def outputs(item_ids: Sequence[str]) -> Mapping[str, Sequence[Output]]:
+        found = outputs_of(store, taken, item_ids)
         own = outputs_of(store, outcome.run_id, item_ids) if outcome.resumed and taken != outcome.run_id else {}
-        return {**outputs_of(store, taken, item_ids), **own}
+        for item_id, mine in own.items():
+            made = {(o.system, o.trial) for o in mine}
+            found[item_id] = [*mine, *(o for o in found.get(item_id, ()) if (o.system, o.trial) not in made)]
+        return found
 
     return outputs
-
-
-def _fresh(store: Store, run_id: str, options: RunOptions) -> str | None:
-    """What tells the calls of a fresh run apart: its name. A run that retries one shares its calls."""
-    taken = options.retry
-    while taken is not None:
-        run_id, taken = taken, retried_by(store, taken)
-    return run_id if options.fresh else None
 
 
 async def _close(road: Road, sides: Sequence[Side], within_s: float | None) -> None:
@@ -340,32 +342,6 @@ def _judge_rows(prepared: Prepared, run_id: str, versions: Mapping[tuple[str, st
     ]  # fmt: skip
 
 
-def open_run(prepared: Prepared, store: Store, options: RunOptions) -> tuple[str, bool]:
-    """The id of the run, and whether it goes on with an interrupted one of the same key."""
-    unfinished = unfinished_run(store, run_key(prepared, options)) if options.resume else None
-    if unfinished is not None:
-        return unfinished, True
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{prepared.suite.name}-{stamp}-{secrets.token_hex(2)}", False
-
-
-def retried_run(prepared: Prepared, store: Store) -> tuple[str, bool]:
-    """The newest finished run of the suite, and whether it was a fresh one. UsageError where the suite has changed since."""
-    found = find_run(store, None, suite=prepared.suite.name)
-    before = retried_by(store, found["run_id"])
-    for fresh in (False, True):
-        if found["run_key"] == run_key(prepared, RunOptions(retry=before, fresh=fresh)):
-            return found["run_id"], fresh
-    raise UsageError(
-        f"the suite is not what {found['run_id']} ran: items, system, checks, judges or rubric have changed",
-        hint="run it without --retry-errors: what was answered is not asked again",
-    )
-
-
-def run_key(prepared: Prepared, options: RunOptions) -> str:
-    return content_hash(prepared.run_key, options.rejudge, options.fresh, *([options.retry] if options.retry else []))
-
-
 def _check_outputs_stored(store: Store, run_id: str, prepared: Prepared) -> None:
     """For `--rejudge`. Raises UsageError where the run lacks an output that is needed."""
     for side in _sides(prepared):
@@ -379,17 +355,8 @@ def _check_outputs_stored(store: Store, run_id: str, prepared: Prepared) -> None
 
 
 def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOptions) -> None:
-    """The run's record and everything it names, before the first item."""
+    """The run's record and everything it names, before the first item. The record comes last: with it, the rest is there."""
     golden = prepared.golden
-    journal.append("runs", {
-        "run_id": run_id, "suite": prepared.suite.name, "run_key": run_key(prepared, options),
-        "suite_hash": content_hash(prepared.settings),
-        "golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash,
-        "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "seed": prepared.seed, "kind": prepared.kind,
-        "simulated": any(s.target.provider == "sim" for s in prepared.seats),
-        "allow_same_family": any(s.same_family for s in prepared.seats),
-        "evalh_version": __version__, "settings": {**prepared.settings, "prices": prices_of(prepared)}, "started_at": now(),
-    })  # fmt: skip
     journal.append("golden_sets", golden_row(golden))
     for side in _sides(prepared):
         for name in side.names:
@@ -402,7 +369,17 @@ def _write_run(journal: Journal, prepared: Prepared, run_id: str, options: RunOp
     if prepared.frozen is not None:
         for row in frozen_rows(prepared.frozen):
             journal.append("frozen_refs", row)
-    _event(journal, run_id, "running", f"retries {options.retry}" if options.retry else "")
+    taken = f"retries {options.retry}" if options.retry else f"rejudges {options.rejudge}" if options.rejudge else ""
+    _event(journal, run_id, "running", taken)
+    journal.append("runs", {
+        "run_id": run_id, "suite": prepared.suite.name, "run_key": run_key(prepared, options),
+        "suite_hash": content_hash(prepared.settings),
+        "golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash,
+        "rubric_hash": prepared.rubric.rubric_hash if prepared.rubric else None, "seed": prepared.seed, "kind": prepared.kind,
+        "simulated": any(s.target.provider == "sim" for s in prepared.seats),
+        "allow_same_family": any(s.same_family for s in prepared.seats),
+        "evalh_version": __version__, "settings": {**prepared.settings, "prices": prices_of(prepared)}, "started_at": now(),
+    })  # fmt: skip
 
 
 def _event(journal: Journal, run_id: str, event: str, detail: str) -> None:

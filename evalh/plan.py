@@ -100,7 +100,7 @@ def _judge_plan(prepared: Prepared, seat: JudgeSeat, units: int) -> dict[str, An
     cost = None if price is None else factor * (price.input * tokens_in + price.output * REPLY_TOKENS * calls) / 1e6
     return {
         "judge": seat.name, "model": seat.target.ref, "prompt": seat.prompt, "family": seat.family.name if seat.family else None,
-        "same_family": list(seat.same_family), "simulated": seat.target.provider == "sim", "calls": calls,
+        "same_family": list(seat.same_family), "simulated": seat.target.provider == "sim", "mode": seat.judge.mode, "calls": calls,
         "tokens": tokens_in + REPLY_TOKENS * calls, "cost_usd": cost, "price_as_of": price.as_of if price else None,
     }  # fmt: skip
 

@@ -27,7 +27,7 @@ from evalh.suites.golden import GoldenSet, load_golden
 from evalh.suites.items import Items
 from evalh.suites.load import Resolver, load_rubric
 from evalh.suites.model import Panel, Recorded, Suite, System
-from evalh.systems import missing_items, pairs_of
+from evalh.systems import missing_items, missing_trial, pairs_of
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,9 @@ def _prepared(suite: Suite, config: Config, limit: int | None, select: Sequence[
     items = _selected(suite, golden, limit, select)
     rubric = load_rubric(suite.panel.rubric, resolve) if suite.panel else None
     spec = _replaced(suite.system, outputs)
-    system = side_of(spec, "system", resolve, families, config)
-    against = side_of(suite.panel.against, "against", resolve, families, config) if suite.panel and suite.panel.against else None
+    trials = suite.trials.k if suite.trials else None
+    system = side_of(spec, "system", resolve, families, config, trials)
+    against = side_of(suite.panel.against, "against", resolve, families, config, trials) if suite.panel and suite.panel.against else None
     _check_shape(suite, rubric, system, against)
     check_trials(suite, rubric, recorded=all(s.recorded is not None for s in (system, against) if s is not None))
     _check_outputs(items, system, against, rubric.kind if rubric else "checks")
@@ -224,6 +225,12 @@ def _check_outputs(items: Sequence[Item], system: SystemSide, against: SystemSid
             shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             where = side.spec.recorded if isinstance(side.spec, Recorded) else side.role
             raise InputError(f"no output for {shown}", where=where, hint="every selected item needs an output")
+        lacking = missing_trial(side.recorded, items)
+        if lacking is not None:
+            raise InputError(
+                f"no output of {lacking.system!r} for item {lacking.item_id!r}, trial {lacking.trial}",
+                where=side.recorded.path.name, hint=f"`trials` asks for {side.recorded.trials} of each item, counted from 0",
+            )  # fmt: skip
     if kind == "pairwise" and system.recorded is not None:
         _check_pairs(items, system, against)
 

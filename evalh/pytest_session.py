@@ -15,7 +15,8 @@ from evalh.cli.common import interval
 from evalh.config import Config, load_config, store_path
 from evalh.errors import EvalhError
 from evalh.fingerprints import content_hash
-from evalh.pipeline import RunOptions, RunOutcome, close_run, run
+from evalh.opening import RunOptions
+from evalh.pipeline import RunOutcome, close_run, run
 from evalh.prepare import Prepared, prepare
 from evalh.records import CheckResult
 from evalh.release import gate_run
@@ -72,8 +73,14 @@ class SuiteSession:
             if self.outcome.status == "interrupted":
                 raise KeyboardInterrupt
             self.adopt(self.outcome)
-        if self.outcome.error is not None:
-            pytest.fail(f"the run stopped: {self.outcome.error}", pytrace=False)
+        if self.outcome.status != "finished":
+            pytest.fail(f"the run stopped: {self._why_stopped()}", pytrace=False)
+
+    def _why_stopped(self) -> str:
+        assert self.outcome is not None
+        if self.outcome.status == "over_budget":
+            return f"${self.outcome.spending.spent_usd:.4f} are spent, and the next call might exceed `budget_usd`"
+        return str(self.outcome.error)
 
     def adopt(self, outcome: RunOutcome) -> None:
         """Take a run as this session's, made here or by a worker."""
@@ -203,13 +210,17 @@ class SuiteSession:
         if self.untested:
             return [f"run      {self.outcome.run_id}, not finished: {self.untested}", *self._gate_lines(), f"store    {self.store.path}"]
         if self.outcome.status != "finished":
-            return [f"run {self.outcome.run_id} stopped: {self.outcome.error}; repeat the command to go on"]
+            return [f"run {self.outcome.run_id} stopped: {self._why_stopped()}; repeat the command to go on"]
         document = run_document(self.store, find_run(self.store, self.outcome.run_id))
         tiers = document["tiers"]
         shown = interval(document["quality"])
         routes = ", ".join(f"{n} {route}" for route, n in sorted(document["routes"].items()))
         lines = [f"run      {document['run']}" + ("  (simulated judges)" if document["simulated"] else "")]
         lines += ["         a judge shares a family with the system (allowed by the suite)"] if document["allow_same_family"] else []
+        gone = ", ".join(self.outcome.gone)
+        lines += (
+            [f"gone     {gone} stopped answering: what it was asked is unscored; `evalh run --retry-errors` asks again"] if gone else []
+        )
         lines += [f"outputs  {routes}"]
         lines += [
             (
@@ -276,7 +287,7 @@ class Sessions:
             mine = self.of(suite, Path(told["path"]))
             outcome: RunOutcome = pickle.loads(Path(file).read_bytes())  # noqa: S301 — written by a worker of this very session
             selected = list(dict.fromkeys(s.item.item_id for s in outcome.settled))
-            if len(selected) < len(mine.item_ids):
+            if 0 < len(selected) < len(mine.item_ids):
                 mine.prepared = prepare(suite, self.config, select=selected)
             mine.adopt(outcome)
             Path(file).unlink()

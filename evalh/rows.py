@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from evalh.checks.apply import Checked, CompiledCheck, Status
+from evalh.checks.apply import Checked, Results
 from evalh.fingerprints import content_hash
 from evalh.judging.presentation import Presentation
 from evalh.records import CheckResult, Item, Label, Output, Verdict
@@ -119,24 +119,29 @@ def output_columns(run_id: str, found: Sequence[tuple[Item, Output]]) -> list[Co
 
 
 def checked_columns(run_id: str, found: Iterable[tuple[Output, Checked]]) -> list[Columns]:
-    """Rows of `check_results` for what was checked in bulk, a group for each check: what it says of itself is the same in all."""
-    by_check: dict[str, tuple[CompiledCheck, list[tuple[Output, Status, float | None, str]]]] = {}
+    """Rows of `check_results` for what was checked in bulk, a group for each page and check: what it says of itself is the same in all."""
+    pages: dict[int, tuple[Sequence[Results], list[Output], list[int]]] = {}  # by the identity of the results: outputs, their places
     more: list[tuple[Output, CheckResult]] = []
     for output, checked in found:
-        place = checked.place
-        for check, status, score, reason in checked.results:
-            by_check.setdefault(check.title, (check, []))[1].append((output, status[place], score[place], reason[place]))
-        more += [(output, result) for result in checked.more]
+        _, outputs, places = pages.setdefault(id(checked.results), (checked.results, [], []))
+        outputs.append(output)
+        places.append(checked.place)
+        if checked.more:
+            more += [(output, result) for result in checked.more]
     made = []
-    for title, (check, rows) in by_check.items():
-        outputs, statuses, scores, reasons = zip(*rows, strict=True)
-        made += _columns("check_results", len(rows), {
+    for results, outputs, places in pages.values():
+        about: dict[str, Sequence[Any]] = {
             "item_id": [o.item_id for o in outputs], "system": [o.system for o in outputs], "trial": [o.trial for o in outputs],
-            "output_hash": [o.output_hash for o in outputs], "status": statuses, "score": scores, "reason": reasons,
-        }, {
-            "run_id": run_id, "check": title, "check_hash": check.check_hash, "negated": check.check.negate,
-            "blocking": check.check.blocking, "weight": check.check.weight,
-        })  # fmt: skip
+            "output_hash": [o.output_hash for o in outputs],
+        }  # fmt: skip
+        for (title, check_hash, check, *_), status, score, reason in results:
+            made += _columns("check_results", len(places), {
+                **about, "status": [status[p] for p in places], "score": [score[p] for p in places],
+                "reason": [reason[p] for p in places],
+            }, {
+                "run_id": run_id, "check": title, "check_hash": check_hash, "negated": check.negate, "blocking": check.blocking,
+                "weight": check.weight,
+            })  # fmt: skip
     return made + check_columns(run_id, more)
 
 

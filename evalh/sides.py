@@ -119,8 +119,9 @@ def _code_identity(function: Callable[..., Any]) -> str:
     return content_hash(callable_name(function), file_hash(Path(file).read_bytes()) if file and Path(file).is_file() else None)
 
 
-def side_of(spec: System, role: str, resolve: Resolver, families: Families, config: Config) -> SystemSide:
-    recorded = RecordedSource(spec, resolve(spec.recorded)) if isinstance(spec, Recorded) else None
+def side_of(spec: System, role: str, resolve: Resolver, families: Families, config: Config, trials: int | None = None) -> SystemSide:
+    """A side of a suite. Of recorded outputs so many trials of each item are taken; None: all that there are."""
+    recorded = RecordedSource(spec, resolve(spec.recorded), trials) if isinstance(spec, Recorded) else None
     names = tuple(recorded.systems) if recorded else (name_of(spec) or role,)
     given = recorded.systems if recorded else dict.fromkeys(names, spec.family)
     if spec.family is not None and families.get(spec.family) is None:

@@ -31,7 +31,7 @@ from evalh.suites.items import Items
 from evalh.suites.model import Command, Endpoint, Function, Model, Recorded, System
 from evalh.threads import in_thread
 
-Ask = Callable[[Request, str, int], Awaitable[tuple[Reply, float | None, float]]]  # request, item_id, trial → reply, USD, latency in ms
+Ask = Callable[[Request, str, int], Awaitable[tuple[Reply, float | None, float | None]]]  # request, item_id, trial → reply, USD, ms
 
 
 LONGEST_LINE = 2**24  # bytes of one answer of a program
@@ -55,8 +55,9 @@ class RecordedSource:
 
     kind = "recorded"
 
-    def __init__(self, spec: Recorded, path: Path) -> None:
+    def __init__(self, spec: Recorded, path: Path, trials: int | None = None) -> None:
         self.path = path
+        self.trials = trials  # so many of each item are used, those with the lowest numbers; all of them where not given
         self.systems: dict[str, str | None] = {}
         self._spec = spec
         self._authors: dict[str | None, None] = {}
@@ -86,7 +87,7 @@ class RecordedSource:
     def _see(self, _line: int, output: Output) -> bool:
         """Whether an output is of a system that the suite means; of each new one, its name, family and version are noted."""
         spec, seen = self._spec, (output.system, output.family, output.system_version)
-        if spec.name is not None and output.system != spec.name:
+        if (spec.name is not None and output.system != spec.name) or (self.trials is not None and output.trial >= self.trials):
             return False
         if seen in self._seen:
             return True
@@ -350,6 +351,21 @@ def missing_items(source: Source, items: Sequence[Item]) -> list[str]:
     return [items[int(place)].item_id for place in np.flatnonzero(source.counts(items) == 0)]
 
 
+def missing_trial(source: Source, items: Sequence[Item]) -> Output | None:
+    """Where the recorded outputs of a system are fewer than the suite's trials: an empty output of the first trial that is missing."""
+    if not isinstance(source, RecordedSource) or source.trials is None:
+        return None
+    whole = source.trials * len(source.systems)
+    for place in np.flatnonzero(source.counts(items) != whole):
+        outputs = source.outputs_of(items[int(place)])
+        there = {(o.system, o.trial) for o in outputs}
+        for output in outputs:
+            for trial in range(source.trials):
+                if (output.system, trial) not in there:
+                    return Output(item_id=output.item_id, system=output.system, trial=trial)
+    return None
+
+
 def name_of(spec: System) -> str | None:
     """The system's name: as given, or what it is made of. None for recorded outputs, which name themselves."""
     if spec.name:
@@ -369,7 +385,7 @@ def argv_of(spec: Command) -> list[str]:
     return shlex.split(spec.command) if isinstance(spec.command, str) else list(spec.command)
 
 
-def _stamped(output: Output, spec: System, latency: float, trial: int) -> Output:
+def _stamped(output: Output, spec: System, latency: float | None, trial: int) -> Output:
     return output.model_copy(
         update={
             "trial": trial,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pytest
 
 from evalh.errors import StoreBusy, StoreError
+from evalh.store.inserts import Columns, columns
 from evalh.store.journal import Journal
 from evalh.store.store import Store
 from tests.store_helpers import held
@@ -116,6 +120,79 @@ def test_folding_twice_counts_nothing_twice(tmp_path: Path) -> None:
     assert store.fold_journals() == 5
     assert stored(store) == ["0", "1", "2", "3", "4"]
     assert store.fold_journals() == 0
+
+
+def checked(*items: str) -> list[Columns]:
+    """Rows of a table that has no index."""
+    return [columns("check_results", len(items), {"item_id": list(items)}, {"run_id": "r", "system": "s", "trial": 0, "check": "c"})]
+
+
+class StoppedOnce(Store):
+    """A store whose first append is interrupted when all is written, as Ctrl-C may do."""
+
+    stopped = False
+
+    def append_columns(self, found: Iterable[Columns], *, new: Collection[str] = (), fresh: Iterable[Columns] = ()) -> None:
+        super().append_columns(found, new=new, fresh=fresh)
+        if not self.stopped:
+            self.stopped = True
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_at_the_end_of_a_fold_counts_nothing_twice(tmp_path: Path) -> None:
+    """Rows of a table without an index are looked for where the transaction before may have held them."""
+    store = StoppedOnce(tmp_path / "s.duckdb")
+    journal = Journal(store, "run")
+    journal.derive(checked("1", "2"))
+    with pytest.raises(KeyboardInterrupt):
+        journal.fold()
+    journal.derive(checked("3"))
+    journal.close()
+    assert store.query("SELECT count(*) AS n, count(DISTINCT item_id) AS items FROM check_results") == [{"n": 3, "items": 3}]
+
+
+def test_who_finds_another_process_folding_waits_for_its_rows(tmp_path: Path) -> None:
+    """Two commands after a kill: what the first is putting into the store, the second must not take for unknown."""
+    store = Store(tmp_path / "s.duckdb")
+    store.append({"runs": [{"run_id": "r"}]})
+    with Journal(store, "run") as journal:
+        journal.append("outputs", row(1))
+        journal.leave()
+    code = "import sys; from pathlib import Path; from evalh.store.store import Store; Store(Path(sys.argv[1])).fold_journals()"
+    with held(store.path):
+        first = subprocess.Popen([sys.executable, "-c", code, str(store.path)])
+        folder = os.open(store.journal_folder, os.O_RDONLY)
+        while first.poll() is None:  # until it has begun
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            fcntl.flock(folder, fcntl.LOCK_UN)
+            time.sleep(0.01)
+        os.close(folder)
+        second = threading.Thread(target=Store(store.path).fold_journals)
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+    second.join()
+    assert stored(store) == ["1"]
+    assert first.wait(20) == 0
+
+
+def test_a_store_that_vanishes_is_missed(tmp_path: Path) -> None:
+    """A store that is removed while it is in use is an error: a new one would lack what the old one held, and nobody would know."""
+    store = Store(tmp_path / "s.duckdb")
+    journal = Journal(store, "run")
+    journal.append("outputs", row(1))
+    journal.fold()
+    store.path.unlink()
+    journal.append("outputs", row(2))
+    with pytest.raises(StoreError, match="it is gone"):
+        journal.fold()
+    with pytest.raises(StoreError, match="it is gone"):
+        journal.close()
+    assert not store.exists()
+    assert Store(store.path).fold_journals() == 1
 
 
 def test_a_cut_off_line_is_set_aside(tmp_path: Path) -> None:

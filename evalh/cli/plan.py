@@ -28,7 +28,7 @@ def plan(suites: tuple[Path, ...], system: str | None, limit: int | None, store_
 
     The store is only read: it says whether a run that was stopped would go on.
     """
-    from evalh.pipeline import RunOptions, run_key
+    from evalh.opening import RunOptions, run_key
     from evalh.plan import plan_document
     from evalh.prepare import prepare
     from evalh.store.runs import unfinished_run

@@ -31,11 +31,11 @@ _RANDOM = random.Random()
 
 
 class Asked(NamedTuple):
-    """A reply, the requests that it took, and how long the good one took."""
+    """A reply, the requests that it took, and how long the good one took; None where nobody can say (batches)."""
 
     reply: Reply
     requests: int
-    latency_ms: float
+    latency_ms: float | None
 
 
 class Circuit:
@@ -130,7 +130,8 @@ async def ask(way: Way, request: Request, tokens: int = 0, *, rng: random.Random
 
     While a call waits between two tries it holds no place.
     """
-    call, circuit, tries = object(), way.circuit, _Tries(way, rng)
+    call, circuit = object(), way.circuit
+    tries = _Tries(way, rng, call)
     try:
         while True:
             place = await tries.turn(tokens, partial(circuit.check, call))
@@ -165,8 +166,8 @@ async def ask(way: Way, request: Request, tokens: int = 0, *, rng: random.Random
 class _Tries:
     """The tries of one call, and the time it has left."""
 
-    def __init__(self, way: Way, rng: random.Random) -> None:
-        self._way, self._rng = way, rng
+    def __init__(self, way: Way, rng: random.Random, call: object) -> None:
+        self._way, self._rng, self._call = way, rng, call
         self._ends: float | None = None  # set by the first request: waiting for the first place is not the call's time
         self._busy = self._down = 0
         self.requests = 0
@@ -182,7 +183,9 @@ class _Tries:
                 async with asyncio.timeout_at(self._ends):
                     place = await self._way.lane.enter(tokens, gate=gate, again=True)
             except TimeoutError:
-                raise self._late(self._last, "it has to wait for its next try") from None
+                late = self._late(self._last, "it has to wait for its next try")
+                self._way.circuit.failed(self._call, late)
+                raise late from None
         self.requests += 1
         return place
 

@@ -13,10 +13,11 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from evalh.engine.batch import Batch, resumed
 from evalh.errors import ProviderBusy, ProviderDown, ProviderError, ProviderRefused
 from evalh.providers.base import Reply, Request, Target
 from evalh.providers.batch_base import BatchProvider, BatchState, QueueFull
@@ -24,6 +25,7 @@ from evalh.providers.batch_base import BatchProvider, BatchState, QueueFull
 TRIES = 4  # of one request to the provider, polls apart
 MOST_FAILURES = 30  # polls in a row without an answer: about half an hour
 MOST_ROUNDS = 20  # batches that one call joins because the provider's queue was full, or an earlier batch is gone
+MOST_TURNS = 20  # of the loop: for whoever got a reply to keep it
 AT_ONCE = 200  # replies handed over before whoever waits for them gets a turn
 
 T = TypeVar("T")
@@ -45,30 +47,6 @@ class _AskAgain(Exception):
     """The batch has no answer to this call and never will: it may join another."""
 
 
-@dataclass(eq=False)
-class _Batch:
-    """Calls that go together. `entries` are encoded calls that are not handed in yet."""
-
-    mark: str
-    at: float = 0.0  # seconds since 1970: when it was last being handed in
-    call_ids: set[str] = field(default_factory=set)
-    entries: dict[str, bytes] = field(default_factory=dict)
-    size: int = 0
-    batch_id: str | None = None
-    resumed: bool = False  # of an earlier process
-    waiting: dict[str, list[asyncio.Future[Reply]]] = field(default_factory=dict)
-    given: set[str] = field(default_factory=set)  # calls whose outcome was handed over
-    owed: set[str] = field(default_factory=set)  # of these: replies that are not kept yet
-    answered: int = 0
-    status: str = "under way"
-    read: bool = False  # its results, once to their end
-    closed: bool = False
-    task: asyncio.Task[None] | None = None
-
-    def waits(self, call_id: str) -> list[asyncio.Future[Reply]]:
-        return [future for future in self.waiting.get(call_id, ()) if not future.done()]
-
-
 class Batcher:
     """The batches of one line: `answer` joins the current one and returns when its reply is there.
 
@@ -83,12 +61,12 @@ class Batcher:
         self.most_calls = provider.most_calls
         self._provider, self._target, self._line, self._run_id = provider, target, line, run_id
         self._write, self._deliver, self._notice, self._pace = write, deliver, notice, pace or Pace()
-        self._of: dict[str, _Batch] = {}  # call → the batch it is in
-        self._resumed = [_resumed(row) for row in open_batches]
+        self._of: dict[str, Batch] = {}  # call → the batch it is in
+        self._resumed = [resumed(row) for row in open_batches]
         for batch in sorted(self._resumed, key=lambda b: b.batch_id is not None):
             self._of |= dict.fromkeys(batch.call_ids, batch)
-        self._live: set[_Batch] = set()  # handed in and not over
-        self._pending = _Batch(secrets.token_hex(8))
+        self._live: set[Batch] = set()  # handed in and not over
+        self._pending = Batch(secrets.token_hex(8))
         self._door, self._upload = asyncio.Lock(), asyncio.Lock()
         self._one_by_one = False  # the provider's queue was full: a batch is handed in when the one before is over
         self._quiet: asyncio.TimerHandle | None = None
@@ -122,6 +100,11 @@ class Batcher:
             batch.owed.discard(call_id)
             self._close_if_kept(batch)
 
+    @property
+    def under_way(self) -> int:
+        """How many batches the provider has not ended, as far as we know."""
+        return len(self._live)
+
     async def aclose(self) -> None:
         """Stop polling; batches under way stay so at the provider, and the next run goes on with them."""
         if self._quiet is not None:
@@ -138,7 +121,7 @@ class Batcher:
 
     # --- collecting ----------------------------------------------------------------------------------------------------
 
-    async def _join(self, call_id: str, request: Request) -> _Batch:
+    async def _join(self, call_id: str, request: Request) -> Batch:
         """The batch that this call is in from now on. Waits while a full one cannot be handed in: memory stays bounded."""
         async with self._door:
             if (batch := self._of.get(call_id)) is not None:
@@ -165,7 +148,7 @@ class Batcher:
     async def _send(self) -> None:
         """Hand the pending batch in as soon as the one before it has been; the door is closed meanwhile."""
         await self._upload.acquire()
-        batch, self._pending = self._pending, _Batch(secrets.token_hex(8))
+        batch, self._pending = self._pending, Batch(secrets.token_hex(8))
         for call_id in [c for c in batch.entries if not batch.waits(c)]:  # whoever asked has given up: not to be paid
             del batch.entries[call_id]
             del self._of[call_id]
@@ -183,12 +166,12 @@ class Batcher:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _wake(self, batch: _Batch) -> None:
+    def _wake(self, batch: Batch) -> None:
         """See to it that the batch is brought to its end; one that was read is read again for whoever came late."""
         if batch.task is None or batch.task.done():
             batch.task = self._start(self._run(batch))
 
-    async def _run(self, batch: _Batch) -> None:
+    async def _run(self, batch: Batch) -> None:
         try:
             if batch.entries:
                 try:
@@ -203,10 +186,9 @@ class Batcher:
         except Exception as error:  # whatever it is, somebody waits for these calls
             for call_id in list(batch.waiting):
                 self._tell(batch, call_id, error)
-        finally:
-            self._live.discard(batch)
+        self._live.discard(batch)  # not where we are stopped: it goes on at the provider
 
-    async def _submit(self, batch: _Batch) -> None:
+    async def _submit(self, batch: Batch) -> None:
         """Hand the batch in. After an answer that was not heard, it is looked for before it is handed in again."""
         while self._one_by_one and (others := [b.task for b in self._live if b.task is not None]):
             await asyncio.wait(others)
@@ -234,13 +216,13 @@ class Batcher:
                 unheard = unheard or isinstance(error, ProviderDown)
                 await self._pause(tried, error)
 
-    def _submitted(self, batch: _Batch, batch_id: str) -> None:
+    def _submitted(self, batch: Batch, batch_id: str) -> None:
         batch.batch_id = batch_id
         self._live.add(batch)
         self._row(batch, "submitted", batch_id, batch.mark)
         self._say(batch, "submitted")
 
-    async def _recover(self, batch: _Batch) -> None:
+    async def _recover(self, batch: Batch) -> None:
         """A batch that was being handed in when we last heard: find it, or let its calls join another."""
         found = await self._found(batch)
         if found is None:
@@ -249,7 +231,7 @@ class Batcher:
             raise _AskAgain
         self._submitted(batch, found)
 
-    async def _found(self, batch: _Batch) -> str | None:
+    async def _found(self, batch: Batch) -> str | None:
         """The batch at the provider, which may take a moment to show it. Raises ProviderError where it cannot be said."""
         while True:
             found, left = await self._look_for(batch), batch.at + self._pace.recent_s - _now()
@@ -257,7 +239,7 @@ class Batcher:
                 return found
             await asyncio.sleep(min(left, self._pace.first_s))
 
-    async def _look_for(self, batch: _Batch) -> str | None:
+    async def _look_for(self, batch: Batch) -> str | None:
         taken = {b.batch_id for b in (*self._of.values(), *self._live)}
         found = await self._patiently(lambda: self._provider.find(batch.mark, len(batch.call_ids), batch.at))
         for batch_id in found:
@@ -265,7 +247,7 @@ class Batcher:
                 return batch_id
         return None
 
-    async def _holds(self, batch_id: str, batch: _Batch) -> bool:
+    async def _holds(self, batch_id: str, batch: Batch) -> bool:
         """Whether a batch without a mark is ours: its results say, once it is over. Better late than paid twice."""
         self._notice(f"{self._target.ref}: batch {batch_id} may hold {len(batch.call_ids)} calls of ours; waiting for its end to see")
         state = await self._over(batch, batch_id)
@@ -279,7 +261,7 @@ class Batcher:
                 return call_id
         return None
 
-    async def _follow(self, batch: _Batch) -> None:
+    async def _follow(self, batch: Batch) -> None:
         """Poll to the end, then bring the replies."""
         assert batch.batch_id is not None
         self._live.add(batch)
@@ -300,7 +282,7 @@ class Batcher:
         batch.status = state.status
         await self._collect(batch)
 
-    async def _over(self, batch: _Batch, batch_id: str) -> BatchState:
+    async def _over(self, batch: Batch, batch_id: str) -> BatchState:
         """The state of a batch when it is no longer under way. Polls that fail are repeated; ProviderError when all do for long."""
         wait, failed, done = self._pace.first_s, 0, -1
         while True:
@@ -329,7 +311,7 @@ class Batcher:
         while (left := self._asked_at + self._pace.quiet_s - loop.time()) > 0:
             await asyncio.sleep(left)
 
-    async def _make_room(self, batch: _Batch, error: QueueFull) -> None:
+    async def _make_room(self, batch: Batch, error: QueueFull) -> None:
         """The provider's queue is full: smaller batches from now on, one after the other. Always raises _AskAgain."""
         self._one_by_one = True
         self.most_calls = max(1, len(batch.call_ids) // 2)
@@ -341,28 +323,39 @@ class Batcher:
 
     # --- replies -------------------------------------------------------------------------------------------------------
 
-    async def _collect(self, batch: _Batch) -> None:
-        """Hand every outcome over, once. A stream that breaks off is read again."""
+    async def _collect(self, batch: Batch) -> None:
+        """Hand every outcome over, once. A stream that breaks off is read again.
+
+        Failures come last, when the replies are kept: whoever stops at them finds a batch that is over, not one to be read again.
+        """
         missing = {c for c in batch.call_ids if c not in batch.given or batch.waits(c)}
-        await self._patiently(lambda: self._read(batch, missing))
         why = f"batch {batch.batch_id} {batch.status} without an answer to this call"
+        failures: dict[str, ProviderError] = {}
+        await self._patiently(lambda: self._read(batch, missing, failures))
+        for _ in range(MOST_TURNS):
+            if not batch.owed:
+                break
+            await asyncio.sleep(0)
         for call_id in missing:
-            self._hand_over(batch, call_id, ProviderDown(why, where=self._target.ref))
+            self._hand_over(batch, call_id, failures.get(call_id) or ProviderDown(why, where=self._target.ref))
         if not batch.read:
             batch.read = True
             self._say(batch, f"{batch.status}, {batch.answered} answered")
         self._close_if_kept(batch)
 
-    async def _read(self, batch: _Batch, missing: set[str]) -> None:
+    async def _read(self, batch: Batch, missing: set[str], failures: dict[str, ProviderError]) -> None:
         assert batch.batch_id is not None
         async with aclosing(self._provider.results(batch.batch_id)) as results:
             async for call_id, outcome in results:
+                if isinstance(outcome, ProviderError):
+                    failures[call_id] = outcome
+                    continue
                 self._hand_over(batch, call_id, outcome)
                 missing.discard(call_id)
                 if len(missing) % AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-    def _hand_over(self, batch: _Batch, call_id: str, outcome: Reply | ProviderError) -> None:
+    def _hand_over(self, batch: Batch, call_id: str, outcome: Reply | ProviderError) -> None:
         if call_id not in batch.call_ids:
             return
         if isinstance(outcome, ProviderError):
@@ -381,18 +374,18 @@ class Batcher:
             batch.answered += 1
         batch.given.add(call_id)
 
-    def _tell(self, batch: _Batch, call_id: str, error: Exception) -> None:
+    def _tell(self, batch: Batch, call_id: str, error: Exception) -> None:
         for future in batch.waits(call_id):
             future.set_exception(error)
         batch.waiting.pop(call_id, None)
 
-    def _close_if_kept(self, batch: _Batch) -> None:
+    def _close_if_kept(self, batch: Batch) -> None:
         if not batch.read or batch.owed or batch.closed or batch.batch_id is None:
             return
         batch.closed = True
         self._row(batch, "ended", batch.batch_id, f"{batch.status}: {batch.answered} of {len(batch.call_ids)} calls answered")
 
-    def _forget(self, batch: _Batch) -> None:
+    def _forget(self, batch: Batch) -> None:
         """Its calls may be handed in again."""
         for call_id in batch.call_ids:
             if self._of.get(call_id) is batch:
@@ -414,10 +407,10 @@ class Batcher:
 
     # --- telling -------------------------------------------------------------------------------------------------------
 
-    def _say(self, batch: _Batch, what: str) -> None:
+    def _say(self, batch: Batch, what: str) -> None:
         self._notice(f"{self._target.ref}: batch {batch.batch_id} with {len(batch.call_ids)} calls: {what}")
 
-    def _row(self, batch: _Batch, event: str, batch_id: str, detail: str = "") -> None:
+    def _row(self, batch: Batch, event: str, batch_id: str, detail: str = "") -> None:
         row = {
             "batch_id": batch_id, "event": event, "at": datetime.now(UTC).replace(tzinfo=None).isoformat(), "run_id": self._run_id,
             "provider": self._target.provider, "model": self._target.model, "line": self._line,
@@ -428,16 +421,3 @@ class Batcher:
 
 def _now() -> float:
     return datetime.now(UTC).timestamp()
-
-
-def _resumed(row: Mapping[str, Any]) -> _Batch:
-    """A batch of an earlier process, from its row of `open_batches`."""
-    at = row["at"] if isinstance(row["at"], datetime) else datetime.fromisoformat(row["at"])
-    handed_in = row["event"] == "submitted"
-    return _Batch(
-        mark=row["detail"] if handed_in else row["batch_id"],
-        at=at.replace(tzinfo=UTC).timestamp(),
-        call_ids=set(row["call_ids"]),
-        batch_id=row["batch_id"] if handed_in else None,
-        resumed=True,
-    )

@@ -7,17 +7,17 @@ call that was answered is never sent again: not after kill -9, not in the next r
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from evalh.engine.asking import Asked, ask
+from evalh.engine.batching import Batcher
 from evalh.engine.ledger import Ledger
 from evalh.engine.line import Line
 from evalh.engine.spending import Spending, cost
-from evalh.errors import ProviderBusy, ProviderDown, ProviderError, ProviderUnusable
+from evalh.errors import ProviderBusy, ProviderDown, ProviderError, ProviderRefused, ProviderUnusable
 from evalh.fingerprints import content_hash
 from evalh.providers.base import Reply, Request
 from evalh.records import ToolCall
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     call_id: str
     cached: bool
     cost_usd: float | None
-    latency_ms: float
+    latency_ms: float | None  # of a batch nobody can say
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Engine:
     judges: Sequence[Line] = ()
     systems: Sequence[Line] = ()
     fresh: str | None = None  # calls are this run's own: what other runs were answered is not theirs, and stays beside it
-    _asking: dict[str, asyncio.Lock] = field(default_factory=dict)  # calls of systems: two items may ask the same
+    _asking: dict[str, asyncio.Lock] = field(default_factory=dict)  # two items, or two trials, may ask the same
 
     @property
     def batches(self) -> bool:
@@ -60,7 +60,7 @@ class Engine:
         `turn` tells repeats of one question apart. Raises ProviderError where all tries failed, BudgetReached.
         """
         call_id = self._call_id(line, request, turn)
-        if purpose != "system":  # what judges are asked names its item: no two are the same
+        if not line.keeps_replies:
             return await self._answer(line, request, call_id, purpose, item_id)
         lock = self._asking.setdefault(call_id, asyncio.Lock())
         try:
@@ -78,7 +78,7 @@ class Engine:
     async def _answer(self, line: Line, request: Request, call_id: str, purpose: str, item_id: str) -> Answer:
         before = await self.ledger.find(call_id) if line.keeps_replies else None
         if before is not None:
-            return Answer(_reply_of(before), call_id, before["run_id"] != self.run_id, before["cost_usd"], before["latency_ms"] or 0.0)
+            return Answer(_reply_of(before), call_id, before["run_id"] != self.run_id, before["cost_usd"], before["latency_ms"])
         tokens = sum(len(m.content) for m in request.messages) // CHARACTERS_PER_TOKEN
         estimate = cost(line.price, tokens, line.target.max_tokens, line.price_factor) or 0.0
         await self.spending.reserve(estimate)
@@ -89,21 +89,21 @@ class Engine:
             raise
         reply = asked.reply
         usd = cost(line.price, reply.tokens_in, reply.tokens_out, line.price_factor)
+        if line.keeps_replies and self.ledger.has(call_id):  # a batch delivered it while this call waited for the budget
+            self.spending.settle(estimate, None, 0)
+            return Answer(reply, call_id, False, usd, asked.latency_ms)
         self.spending.settle(estimate, usd, (reply.tokens_in or 0) + (reply.tokens_out or 0))
         if line.keeps_replies:
             self.write("provider_calls", self._row(line, request, call_id, purpose, item_id, asked, usd))
-            if purpose == "system" or line.batcher is not None:
-                self.ledger.add(call_id)
+            self.ledger.add(call_id)
             if line.batcher is not None:
                 line.batcher.kept(call_id)
         return Answer(reply, call_id, False, usd, asked.latency_ms)
 
     async def _ask(self, line: Line, request: Request, call_id: str, tokens: int) -> Asked:
-        if line.batcher is not None:
-            start = time.perf_counter()
-            reply = await line.batcher.answer(call_id, request)
-            return Asked(reply, 1, (time.perf_counter() - start) * 1000)
         try:
+            if line.batcher is not None:
+                return Asked(await _in_batch(line, line.batcher, call_id, request), 1, None)
             return await ask(line, request, tokens)
         except (ProviderBusy, ProviderDown) as error:
             self._stop_where_nobody_is_left(error)
@@ -126,12 +126,12 @@ class Engine:
             return
         usd = cost(line.price, reply.tokens_in, reply.tokens_out, line.price_factor)
         self.spending.add(usd, (reply.tokens_in or 0) + (reply.tokens_out or 0))
-        row = self._row(line, None, call_id, None, None, Asked(reply, 1, 0.0), usd)
-        self.write("provider_calls", {**row, "latency_ms": None})
+        purpose = "system" if line in self.systems else "judge"
+        self.write("provider_calls", self._row(line, None, call_id, purpose, None, Asked(reply, 1, None), usd))
         self.ledger.add(call_id)
 
     def _row(
-        self, line: Line, request: Request | None, call_id: str, purpose: str | None, item_id: str | None, asked: Asked, usd: float | None
+        self, line: Line, request: Request | None, call_id: str, purpose: str, item_id: str | None, asked: Asked, usd: float | None
     ) -> dict[str, Any]:
         reply, target = asked.reply, line.target
         return {
@@ -157,6 +157,27 @@ class Engine:
             "mode": "batch" if line.batcher is not None else "direct",
             "at": datetime.now(UTC).replace(tzinfo=None).isoformat(),
         }
+
+
+async def _in_batch(line: Line, batcher: Batcher, call_id: str, request: Request) -> Reply:
+    """Through the provider's batch API, which has a patience of its own; a model is gone that answers none of many calls in a row."""
+    circuit = line.circuit
+    try:
+        gone = circuit.check(call_id)
+        if gone is not None:
+            raise gone
+        try:
+            reply = await batcher.answer(call_id, request)
+        except ProviderRefused:
+            circuit.answered()
+            raise
+        except (ProviderBusy, ProviderDown) as error:
+            circuit.failed(call_id, error)
+            raise
+        circuit.answered()
+        return reply
+    finally:
+        circuit.let_go(call_id)
 
 
 def _reply_of(row: Mapping[str, Any]) -> Reply:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import merge
 from typing import Any
 
 from evalh.store.ledger import answered, answers
@@ -13,6 +14,7 @@ from evalh.store.store import Store
 from evalh.threads import in_thread
 
 MOST_AT_ONCE = 2_000  # calls of one query
+MOST_LOOSE = 50_000  # calls in a set, which takes ten times as much memory as an array
 
 
 class Ledger:
@@ -25,6 +27,7 @@ class Ledger:
         self._store, self._fold = store, fold
         self._before: array[int] = answered(store, models)
         self._own: set[int] = set()
+        self._own_before: array[int] = array("Q")  # sorted, as `_before`
         self._waiting: dict[str, asyncio.Future[Mapping[str, Any] | None]] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -42,15 +45,17 @@ class Ledger:
     def has(self, call_id: str) -> bool:
         """Whether the call was answered, before this run or in it."""
         number = int(call_id, 16)
-        return number in self._own or self._was_before(number)
+        return self._is_own(number) or _among(self._before, number)
 
     def add(self, call_id: str) -> None:
         """A call that this run has paid for, and may be asked for again."""
         self._own.add(int(call_id, 16))
+        if len(self._own) >= MOST_LOOSE:
+            self._own_before = array("Q", merge(self._own_before, sorted(self._own)))
+            self._own = set()
 
-    def _was_before(self, number: int) -> bool:
-        place = bisect_left(self._before, number)
-        return place < len(self._before) and self._before[place] == number
+    def _is_own(self, number: int) -> bool:
+        return number in self._own or _among(self._own_before, number)
 
     async def _look(self) -> None:
         while self._waiting:
@@ -59,7 +64,7 @@ class Ledger:
             for call_id in some:
                 del self._waiting[call_id]
             try:
-                if any(int(call_id, 16) in self._own for call_id in some):
+                if any(self._is_own(int(call_id, 16)) for call_id in some):
                     await in_thread(self._fold)
                 found = await in_thread(answers, self._store, list(some))
             except Exception as error:
@@ -70,3 +75,9 @@ class Ledger:
             for call_id, future in some.items():
                 if not future.done():
                     future.set_result(found.get(call_id))
+
+
+def _among(numbers: Sequence[int], number: int) -> bool:
+    """Whether a number is among sorted ones."""
+    place = bisect_left(numbers, number)
+    return place < len(numbers) and numbers[place] == number

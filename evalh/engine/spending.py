@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from evalh.engine.line import Line
 from evalh.errors import UsageError
@@ -23,17 +25,22 @@ class Spending:
     reserved_usd: float = 0.0
     tokens: int = 0
     under_way: int = 0
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: deque[tuple[float, asyncio.Future[None]]] = field(default_factory=deque)  # in the order in which they came
 
     async def reserve(self, usd: float) -> None:
         """Set money aside for a call. Where calls under way hold too much of it, wait for them; BudgetReached if none does."""
-        while self.budget_usd is not None and self.spent_usd + self.reserved_usd + usd > self.budget_usd:
-            if self.under_way == 0:
-                raise BudgetReached
-            self._changed.clear()
-            await self._changed.wait()
-        self.reserved_usd += usd
-        self.under_way += 1
+        if self.budget_usd is None:
+            self._take(usd)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((usd, turn))
+        self._serve(self.budget_usd)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:  # it had its turn, and makes no use of it
+                self.settle(usd, None, 0)
+            raise
 
     def add(self, cost_usd: float | None, tokens: int) -> None:
         """What was spent without a reservation."""
@@ -45,7 +52,32 @@ class Spending:
         self.under_way -= 1
         self.reserved_usd = self.reserved_usd - reserved_usd if self.under_way else 0.0
         self.add(cost_usd, tokens)
-        self._changed.set()
+        if self.budget_usd is not None:
+            self._serve(self.budget_usd)
+
+    def _take(self, usd: float) -> None:
+        self.reserved_usd += usd
+        self.under_way += 1
+
+    def _serve(self, budget_usd: float) -> None:
+        """Give those who wait their turn, as far as the money goes."""
+        while self._waiting:
+            usd, turn = self._waiting[0]
+            fits = self.spent_usd + self.reserved_usd + usd <= budget_usd
+            if not (fits or self.under_way == 0 or turn.done()):
+                return
+            self._waiting.popleft()
+            if turn.done():  # cancelled
+                continue
+            if fits:
+                self._take(usd)
+                turn.set_result(None)
+            else:
+                turn.set_exception(BudgetReached())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without those who wait: a run that has ended is handed from process to process (pytest-xdist)."""
+        return {**self.__dict__, "_waiting": deque()}
 
 
 def check_prices(lines: list[Line], budget_usd: float | None) -> None:

@@ -165,6 +165,8 @@ class _Folded(NamedTuple):
 
     @classmethod
     def of(cls, source: str) -> _Folded:
+        if source.isascii() and source.replace("\n", " ").replace("\t", " ").isprintable():  # these differ by their case alone
+            return cls(source.lower(), source, None)
         table = {char: _fold(char) for char in set(source)}
         text = "".join(map(table.__getitem__, source))
         if all(len(fold) == 1 for fold in table.values()):
@@ -244,6 +246,8 @@ class _Lexicon:
     def names_in(self, folded: _Folded) -> Iterator[_Name]:
         """The names that a text holds, and the tokens."""
         plain = folded.text.translate(_DASHES)
+        if self._longest.keys().isdisjoint(_WORDS.findall(plain)) and NEUTRAL not in plain:
+            return
         end = 0
         for word in _WORDS.finditer(plain):
             if word.start() < end:

@@ -38,7 +38,7 @@ def read_reply(text: str, finish_reason: str | None, rubric: Rubric, *, recorded
         return Unread("the judge refused")
     fenced = _FENCED.match(text)
     try:
-        data = json.loads(fenced.group(1) if fenced else text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        data = _STRICT.decode(fenced.group(1) if fenced else text)
     except (ValueError, RecursionError):
         return Unread("the reply is not one JSON object" if text.strip() else "the reply is empty")
     field = answer_field(rubric)
@@ -82,3 +82,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant)

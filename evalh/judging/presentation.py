@@ -81,7 +81,7 @@ def present(rubric: Rubric, item: Item, outputs: Sequence[Output], *, seed: int,
     system = _SYSTEM.format(
         nonce=nonce,
         instructions=rubric.instructions.strip(),
-        questions=_questions(rubric, np.random.default_rng(call_seed)),
+        questions=_questions(rubric, call_seed),
         form=_form(rubric),
     )
     return Presentation(
@@ -155,7 +155,8 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
 
 
-def _questions(rubric: Rubric, rng: np.random.Generator) -> str:
+def _questions(rubric: Rubric, seed: int) -> str:
+    rng = np.random.default_rng(seed) if rubric.shuffle_levels or len(rubric.examples) > 1 else None
     if rubric.kind == "pairwise":
         tie = " Answer tie where neither is better." if rubric.ties else ""
         asked = rubric.questions or {"overall": "Which answer is better, by the instructions?"}
@@ -163,7 +164,7 @@ def _questions(rubric: Rubric, rng: np.random.Generator) -> str:
     else:
         lines = [line for c in rubric.criteria for line in _criterion(c, rng if rubric.shuffle_levels else None)]
     examples = list(rubric.examples)
-    if len(examples) > 1:
+    if rng is not None and len(examples) > 1:
         examples = [examples[i] for i in rng.permutation(len(examples))]
     for example in examples:
         given = json.dumps({"rationale": example.rationale, answer_field(rubric): example.scores}, ensure_ascii=False)

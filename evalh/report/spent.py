@@ -48,8 +48,14 @@ def _row(name: str, row: Row) -> SpentRow:
     return SpentRow(
         name=f"{name} ({mode})" if mode else name, model=row.get("model") or "", calls=row["calls"], tokens_in=row["tokens_in"],
         tokens_out=row["tokens_out"], cost=least(row["cost_usd"], whole=row["cost_is_whole"]), cached=row["cached"],
-        worth=money(row["worth_usd"]) if row["cached"] else "", as_of=row.get("price_as_of") or "",
+        worth=_worth(row), as_of=row.get("price_as_of") or "",
     )  # fmt: skip
+
+
+def _worth(row: Row) -> str:
+    if not row["cached"]:
+        return ""
+    return money(row["worth_usd"]) if row["worth_usd"] or row.get("price_as_of") else "unknown"
 
 
 def least(usd: float, *, whole: bool) -> str:

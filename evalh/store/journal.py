@@ -16,6 +16,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MOST_KEPT = 16_000_000  # bytes of a file whose rows are kept in memory as well
 FILES_AT_ONCE = 200  # left behind, in one transaction
 MOST_DERIVED = 500_000  # rows that wait in memory for a store that is busy
+FOLD_PAUSE_S = 0.02
 
 _numbers = itertools.count(1)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -52,6 +54,7 @@ class Journal:
         self._active: _File | None = None
         self._full: list[_File] = []
         self._derived: list[Columns] = []
+        self._unseen = True  # no derived row can be in the store already: the last transaction did not end in doubt
         self._closed = False
         self._left = False
         self._appending = threading.Lock()
@@ -99,15 +102,20 @@ class Journal:
                     rows[table].append(row)
             try:
                 written = [c for table, some in rows.items() for c in of_rows(table, some)]
-                self._store.append_columns(written, fresh=joined(derived))
-            except BaseException:
+                if self._unseen:
+                    self._store.append_columns(written, fresh=joined(derived))
+                else:
+                    self._store.append_columns([*written, *joined(derived)])
+            except BaseException as error:
                 with self._appending:
                     self._derived = [*derived, *self._derived]
+                    self._unseen = self._unseen and isinstance(error, StoreBusy)  # Ctrl-C may come when all is written
                     for file in files:
                         file.kept = None  # a store that stays busy must not fill the memory
                     if self.derived > MOST_DERIVED:
                         self._spill()
                 raise
+            self._unseen = True
             with self._appending:
                 for file in files:
                     self._full.remove(file)
@@ -134,9 +142,11 @@ class Journal:
     def store(self) -> Store:
         return self._store
 
-    def leave(self) -> None:
-        """End without the store: derived rows are let go, files stay for whoever folds next."""
+    def leave(self, *, keep: bool = False) -> None:
+        """End without the store: files stay for whoever folds next. Derived rows are let go, or with `keep` put on disk too."""
         with self._appending:
+            if keep:
+                self._spill()
             self._derived = []
             self._left = True
 
@@ -151,7 +161,8 @@ class Journal:
         self._active.write(table, ready)
 
     def _spill(self) -> None:
-        """Put the derived rows on disk as well: the store has been busy for long."""
+        """Put the derived rows on disk as well: the store has been busy for long. A disk that is full may keep a part of them."""
+        self._unseen = self._unseen and not self._derived
         while self._derived:
             for row in rows_of(self._derived[0]):
                 self._write(self._derived[0].table, row)
@@ -161,6 +172,8 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.leave()
         self.close()
 
 
@@ -245,7 +258,8 @@ class _File:
             self.kept = None
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written any more: rows that are folded twice count once
+            self.path.unlink()
         self.release()
 
     def release(self) -> None:
@@ -256,10 +270,44 @@ class _File:
 
 def fold_left_behind(store: Store) -> int:
     """Fold the journal files that no live process holds; how many rows. Raises StoreBusy or StoreError: the rest stays."""
-    for path in store.journal_folder.glob("*.owner"):
-        _remove_unowned(path)
-    left = sorted(store.journal_folder.glob("*.jsonl"), key=_age)
-    return sum(_fold_some(store, left[start : start + FILES_AT_ONCE]) for start in range(0, len(left), FILES_AT_ONCE))
+    with _in_turn(store):
+        for path in store.journal_folder.glob("*.owner"):
+            _remove_unowned(path)
+        left = sorted(store.journal_folder.glob("*.jsonl"), key=_age)
+        return sum(_fold_some(store, left[start : start + FILES_AT_ONCE]) for start in range(0, len(left), FILES_AT_ONCE))
+
+
+@contextmanager
+def _in_turn(store: Store) -> Iterator[None]:
+    """Wait while another process folds what was left: it holds the files, and whoever asks next what is known must find their rows.
+
+    The lock is one on the folder. Raises StoreBusy after `wait_s`.
+    """
+    try:
+        handle = os.open(store.journal_folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # no folder, nothing left
+        yield
+        return
+    deadline = time.monotonic() + store.wait_s
+    try:
+        while not _lock(handle):
+            if time.monotonic() >= deadline:
+                raise StoreBusy("another process is still putting its journal into the store", where=str(store.path), hint="try again")
+            time.sleep(FOLD_PAUSE_S)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether the lock is ours now. True as well where the file system has no locks of folders."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _fold_some(store: Store, paths: Sequence[Path]) -> int:
@@ -275,7 +323,8 @@ def _fold_some(store: Store, paths: Sequence[Path]) -> int:
                     rows[table].append(row)
         store.append_prepared(rows)
         for path, _ in held:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that cannot be written: these rows are folded again, and count once
+                path.unlink()
     finally:
         for _, handle in held:
             os.close(handle)

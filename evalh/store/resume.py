@@ -36,8 +36,18 @@ def failed_items(store: Store, run_id: str) -> list[str]:
 
 def retried_by(store: Store, run_id: str) -> str | None:
     """The run that a run took over (`--retry-errors`), or None."""
-    rows = store.query("SELECT detail FROM run_events WHERE run_id = ? AND event = 'running' AND detail LIKE 'retries %'", [run_id])
-    return rows[0]["detail"].removeprefix("retries ") if rows else None
+    return _taken(store, run_id, "retries ")
+
+
+def rejudged_by(store: Store, run_id: str) -> str | None:
+    """The run whose outputs a run judged again (`--rejudge`), or None."""
+    return _taken(store, run_id, "rejudges ")
+
+
+def _taken(store: Store, run_id: str, how: str) -> str | None:
+    sql = "SELECT detail FROM run_events WHERE run_id = ? AND event = 'running' AND starts_with(detail, ?)"
+    rows = store.query(sql, [run_id, how])
+    return rows[0]["detail"].removeprefix(how) if rows else None
 
 
 def set_back(store: Store, run_id: str) -> None:

@@ -22,6 +22,8 @@ Row = dict[str, Any]
 
 def readable(text: str) -> str:
     """The text with halves of surrogate pairs, which no UTF-8 file can hold, shown as U+FFFD. Everything else stays, NUL too."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -29,6 +29,12 @@ def list_runs(store: Store) -> list[dict[str, Any]]:
     return store.query(f"SELECT run_id, suite, kind, {_STATUS} AS status, started_at FROM runs r ORDER BY started_at DESC, run_id DESC")
 
 
+def finished_runs(store: Store, suite: str) -> list[dict[str, Any]]:
+    """The finished runs of a suite, newest first: run_id, run_key."""
+    sql = f"SELECT run_id, run_key FROM runs r WHERE suite = ? AND {_STATUS} = 'finished' ORDER BY started_at DESC, run_id DESC"
+    return store.query(sql, [suite])
+
+
 def find_run(store: Store, name: str | None, *, suite: str | None = None) -> dict[str, Any]:
     """A run by id, by tag (`evalh gate --approve`), or the newest finished one. Raises UsageError where there is none."""
     columns = f"r.*, {_STATUS} AS status"

@@ -246,11 +246,17 @@ class Store:
 
     def _bring_up_to_date(self, create: bool, deadline: float) -> None:
         if not self.path.exists():
+            if self._up_to_date:
+                raise StoreError(
+                    "it is gone: somebody removed or moved it while it was in use",
+                    where=str(self.path),
+                    hint="put it back and repeat the command to resume; without it a new one is made",
+                )
             if not create:
                 raise StoreError(
                     "there is no store here yet", where=str(self.path), hint="`evalh run` and `evalh import` make one; --store names it"
                 )
-            self._create()
+            self._up_to_date = self._create()
         if self._up_to_date:
             return
         # Read-only first: a store of a newer program is refused without a byte of it changing.
@@ -282,8 +288,8 @@ class Store:
         finally:
             _close(connection)
 
-    def _create(self) -> None:
-        """Make the store beside its place and link it there whole, so that nobody ever sees half of one."""
+    def _create(self) -> bool:
+        """Make the store beside its place and link it there whole, so that nobody ever sees half of one. False: another was faster."""
         self.make_parent()
         new = self.path.with_name(f"{self.path.name}.new-{os.getpid()}")
         new.unlink(missing_ok=True)  # of a killed process: in a container numbers come again
@@ -294,7 +300,7 @@ class Store:
                 _checkpoint(connection, self.path)  # a store whose tables did not fit on the disk must not get its name
             finally:
                 _close(connection)
-            _put(new, self.path)
+            return _put(new, self.path)
         finally:
             for path in (new, new.with_name(new.name + ".wal")):
                 path.unlink(missing_ok=True)
@@ -322,15 +328,17 @@ class Store:
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
 
-def _put(new: Path, place: Path) -> None:
+def _put(new: Path, place: Path) -> bool:
     """Give the file its name, unless another process was faster: its store is as good."""
     try:
         os.link(new, place)
     except FileExistsError:
-        return
+        return False
     except OSError:  # a file system without hard links
-        if not place.exists():
-            new.rename(place)
+        if place.exists():
+            return False
+        new.rename(place)
+    return True
 
 
 def _checkpoint(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -375,6 +383,8 @@ def _way_out(error: Exception) -> str | None:
     text = str(error)
     if any(sign in text for sign in ("No space left", "File too large", "quota", "Could not write")):
         return "make room on the disk and repeat the command; what is in the journal is not lost"
+    if any(sign in text for sign in ("Permission denied", "Read-only file system")):
+        return "change the permissions and repeat the command; what is in the journal is not lost"
     return None
 
 
