@@ -117,7 +117,7 @@ class Flow:
         """Outputs of all items, as fast as the rest of the road takes them; then an end for each checker."""
         queue = iter(items)
         async with asyncio.TaskGroup() as answering:
-            while page := list(islice(queue, self._page if self._at_hand_all else 16)):
+            while page := list(islice(queue, self._page if self._at_hand_all else JUDGED_PAGE if self.stored else 16)):
                 await self._room(len(page))
                 stored = await in_thread(self.stored, [i.item_id for i in page]) if self.stored else {}
                 if self._at_hand_all:

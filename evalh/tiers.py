@@ -285,6 +285,7 @@ async def _ask(road: Road, passed: Passed, call: Call) -> list[Verdict]:
         aspects=tuple(prepared.rubric.aspects),
         kind=prepared.rubric.kind,
         repeat=call.repeat,
+        trial=passed.unit[0].trial,
         prompt=call.seat.prompt or None,
     )
     request = Request(messages=shown.messages, schema_=shown.schema_, about=about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -270,6 +271,21 @@ def test_trials_with_the_same_text_share_one_call_of_a_judge(project: Path, eval
     assert rows(evalh, "SELECT count(*) AS n, count(DISTINCT call_id) AS calls FROM verdicts") == [{"n": 4 * ITEMS, "calls": ITEMS}]
 
 
+def test_a_recorded_verdict_on_one_trial_is_none_on_another(project: Path, evalh: Evalh) -> None:
+    """Two trials of each item, and verdicts on both of half of the items: the other half's second trial is unscored, not copied."""
+    outputs = [{"item_id": f"i{n:02}", "system": "bot", "trial": t, "output": f"{n + t} days"} for n in range(ITEMS) for t in range(2)]
+    write_lines(project / "two.jsonl", outputs)
+    said = {"judge": "north", "kind": "pointwise", "systems": ["bot"]}
+    verdicts = [{"item_id": f"i{n:02}", "trial": t, "score": t, **said} for n in range(ITEMS) for t in range(2 if n % 2 else 1)]
+    write_lines(project / "judgments.jsonl", verdicts)
+    suite(project, system="{recorded: two.jsonl, family: sim-writer}",
+          judges=("{model: 'replay:north', source: judgments.jsonl, family: sim-north}",))  # fmt: skip
+    assert evalh("run", "refunds.yaml").code == 0
+    assert rows(evalh, "SELECT trial, score, count(*) AS n FROM scores GROUP BY ALL ORDER BY trial, score NULLS LAST") == [
+        {"trial": 0, "score": 0.0, "n": ITEMS}, {"trial": 1, "score": 1.0, "n": ITEMS / 2}, {"trial": 1, "score": None, "n": ITEMS / 2},
+    ]  # fmt: skip
+
+
 def test_recorded_outputs_are_taken_up_to_k_and_must_be_there(project: Path, evalh: Evalh) -> None:
     """`trials: 2` of three recorded ones takes trials 0 and 1, in plan and run; an item that lacks one is named."""
     recorded = [
@@ -312,7 +328,6 @@ def test_what_decides_an_answer_asks_anew_and_nothing_else_does(project: Path, e
         assert run(north, ("max-chars: 400", "max-chars: 500")) == (0, 0, ITEMS)
         assert run(north, ("by the policy.", "by the policy alone.")) == (ITEMS, ITEMS, 0)
         assert run(at(url, "north-1", "temperature: 0.5")) == (ITEMS, ITEMS, 0)
-        assert run(at(url, "north-1", "params: {top_p: 0.9}")) == (ITEMS, ITEMS, 0)
         assert run(north, ("rule: majority", "rule: majority\n  repeats: 2")) == (ITEMS, ITEMS, ITEMS)
         assert run(at(url, "north-1", "timeout_s: 30"), ("rule: majority", "rule: majority\n  repeats: 2")) == (0, 0, 2 * ITEMS)
 
@@ -410,9 +425,9 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.mark.parametrize("options", [(), ("--fresh",), ("--rejudge",)])
+@pytest.mark.parametrize("options", [("--fresh",), ("--rejudge",)])
 def test_retry_errors_asks_the_judge_that_was_gone_and_generates_nothing(options: tuple[str, ...], project: Path, evalh: Evalh) -> None:
-    """One of two judges was gone: only that one is asked again, of a first run, a fresh one, and one that judged again."""
+    """One of two judges was gone: only that one is asked again, of a fresh run and of one that judged again."""
     (project / "bots.py").write_text(COUNTING)
     (project / "evalh.toml").write_text("[providers.sim.models.south-1]\ndeadline_s = 0.7\n")
     port = closed_port()
@@ -630,13 +645,13 @@ finally:
 
 
 def test_ten_times_the_items_take_little_more_memory(project: Path) -> None:
-    """A function and a recorded judge, 600 and 6,000 items: each item more takes less than 12 kB of memory, the recording included."""
+    """A function and a recorded judge, 300 and 3,000 items: each item more takes less than 12 kB of memory, the recording included."""
     (project / "bots.py").write_text("def answer(text):\n    return text + ' 30 days'\n")
     suite(project, system="{function: 'bots:answer', name: bot, family: sim-writer}",
           judges=("{model: 'replay:north', source: judgments.jsonl, family: sim-north}",))  # fmt: skip
     replace(project / "refunds.yaml", "max-chars: 400", "max-chars: 4000")
     peaks = []
-    for n in (600, 6_000):
+    for n in (300, 3_000):
         items = [{"item_id": f"n{i}", "slice": "public", "input": f"question {i} " + 1_000 * "x"} for i in range(n)]
         write_lines(project / "golden/refunds/items.jsonl", items)
         said = [{"item_id": f"n{i}", "judge": "north", "kind": "pointwise", "systems": ["bot"], "score": i % 2} for i in range(n)]
@@ -645,7 +660,7 @@ def test_ten_times_the_items_take_little_more_memory(project: Path) -> None:
         done = subprocess.run(args, capture_output=True, text=True, check=True)
         assert json.loads(done.stdout)["routes"] == {"judged": n}
         peaks.append(int(done.stderr.split()[-1]))
-    assert peaks[1] - peaks[0] < 5_400 * 12 / 1024
+    assert peaks[1] - peaks[0] < 2_700 * 12 / 1024
 
 
 # ---- under pytest -----------------------------------------------------------------------------------------------------
@@ -666,26 +681,27 @@ def test_pytest_goes_on_with_a_run_that_was_stopped(project: Path, evalh: Evalh)
         assert stopped.code == 4
         assert 0 < sum(stopped.json["routes"].values()) < 2 * ITEMS
         done = run_pytest(project, "refunds.yaml")
-        assert f"{ITEMS} passed" in done.stdout, done.stdout
+        ended = [int(n) for n in re.findall(r"(\d+) (?:passed|failed)", done.stdout)]
+        assert sum(ended) == ITEMS, done.stdout
+        assert "KeyError" not in done.stdout
         assert asked(url) == ITEMS  # both trials have one text
     assert rows(evalh, "SELECT run_id, count(*) AS n FROM scores GROUP BY run_id") == [{"run_id": stopped.json["run"], "n": 2 * ITEMS}]
 
 
 def test_workers_of_pytest_hand_over_trials_gone_judges_and_stopped_runs(project: Path, evalh: Evalh) -> None:
-    """Under xdist: with one of two judges gone every item is unscored and the end says who; a run that met its budget fails its tests."""
+    """Under xdist: one of two judges is gone, every item is unscored and the end says who; a run that met its budget fails its tests."""
     (project / "bots.py").write_text(BOTS)
     (project / "evalh.toml").write_text("[providers.sim.models.south-1]\ndeadline_s = 0.7\n")
     bot = "{function: 'bots:answer', name: bot, family: sim-writer}"
     with sim(project) as url:
-        suite(project, system=bot, judges=(at(url, "north-1"), at(f"http://127.0.0.1:{closed_port()}", "south-1")), trials="3")
-        done = run_pytest(project, "refunds.yaml", "-n", "2")
-        assert f"{ITEMS} skipped" in done.stdout, done.stdout
-        assert "sim:south-1 stopped answering" in done.stdout
-        assert f"{3 * ITEMS} unscored" in done.stdout
         suite(project, system=bot, judges=(at(url, "north-1", "max_tokens: 100"),), trials="3", budget_usd="0.004")
-        done = run_pytest(project, "refunds.yaml", "-n", "2")
-        assert f"{ITEMS} errors" in done.stdout, done.stdout
-        assert "the next call might exceed `budget_usd`" in done.stdout
-        assert "Traceback" not in done.stdout + done.stderr
-    states = rows(evalh, "SELECT count(*) AS n FROM run_events WHERE event = 'over_budget'")
-    assert states == [{"n": 1}]
+        (project / "poor.yaml").write_text((project / "refunds.yaml").read_text().replace("name: refunds", "name: poor"))
+        suite(project, system=bot, judges=(at(url, "north-1"), at(f"http://127.0.0.1:{closed_port()}", "south-1")), trials="3")
+        done = run_pytest(project, "refunds.yaml", "poor.yaml", "-n", "2")
+    assert f"{ITEMS} skipped, {ITEMS} errors" in done.stdout, done.stdout
+    assert "sim:south-1 stopped answering" in done.stdout
+    assert f"{3 * ITEMS} unscored" in done.stdout
+    assert "the next call might exceed `budget_usd`" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    ends = "SELECT r.suite, e.event FROM runs r JOIN run_events e USING (run_id) WHERE e.event <> 'running' ORDER BY r.suite"
+    assert rows(evalh, ends) == [{"suite": "poor", "event": "over_budget"}, {"suite": "refunds", "event": "finished"}]

@@ -37,6 +37,15 @@ class Answer(NamedTuple):
 
 
 @dataclass
+class _Asking:
+    """A call under way: whoever asks the same meanwhile gets the same answer; where there is none, the next one tries."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    callers: int = 0
+    answer: Answer | None = None
+
+
+@dataclass
 class Engine:
     """Asks models for one run. `judges` and `systems` are all lines of the run: where all judges are gone, it stops."""
 
@@ -47,7 +56,7 @@ class Engine:
     judges: Sequence[Line] = ()
     systems: Sequence[Line] = ()
     fresh: str | None = None  # calls are this run's own: what other runs were answered is not theirs, and stays beside it
-    _asking: dict[str, asyncio.Lock] = field(default_factory=dict)  # two items, or two trials, may ask the same
+    _asking: dict[str, _Asking] = field(default_factory=dict)  # calls under way: two items, or two trials, may ask the same
 
     @property
     def batches(self) -> bool:
@@ -62,13 +71,17 @@ class Engine:
         call_id = self._call_id(line, request, turn)
         if not line.keeps_replies:
             return await self._answer(line, request, call_id, purpose, item_id)
-        lock = self._asking.setdefault(call_id, asyncio.Lock())
+        asking = self._asking.setdefault(call_id, _Asking())
+        asking.callers += 1
         try:
-            async with lock:
-                return await self._answer(line, request, call_id, purpose, item_id)
+            async with asking.lock:
+                if asking.answer is None:
+                    asking.answer = await self._answer(line, request, call_id, purpose, item_id)
+                return asking.answer
         finally:
-            if not lock.locked():
-                self._asking.pop(call_id, None)
+            asking.callers -= 1
+            if not asking.callers:
+                del self._asking[call_id]
 
     def _call_id(self, line: Line, request: Request, turn: tuple[int, ...]) -> str:
         messages = [(m.role, m.content) for m in request.messages]

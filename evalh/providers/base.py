@@ -43,6 +43,7 @@ class Presented(Record):
     aspects: tuple[str, ...]
     kind: str
     repeat: int = 0
+    trial: int = 0
     prompt: str | None = None
 
 

@@ -17,7 +17,7 @@ from evalh.judging.names import judge_title, parse_judge_name
 from evalh.providers.base import Presented, Reply, Request, Target
 
 Identity = tuple[str, str | None, str | None]  # judge, version, prompt
-Key = tuple[str, str, tuple[str, ...], str | None, int]  # kind, item, systems in the order shown, aspect, repeat as recorded
+Key = tuple[str, str, tuple[str, ...], str | None, int, int]  # kind, item, systems in the order shown, aspect, trial, repeat as recorded
 
 
 class Recording(NamedTuple):
@@ -31,7 +31,7 @@ class Recording(NamedTuple):
 class ReplayProvider:
     """Answers judge calls of one recorded judge.
 
-    Repeats count from 0 here, whatever they count from in the file. Verdicts on other trials than the first are left out.
+    Repeats count from 0 here, whatever they count from in the file. A verdict on one trial is no verdict on another.
     """
 
     simulated = False
@@ -83,11 +83,12 @@ class ReplayProvider:
     def _row(self, about: Presented, aspect: str) -> RecordedJudgment:
         recording = self._recording
         repeat = recording.repeats[about.repeat] if about.repeat < len(recording.repeats) else -1
-        row = recording.rows.get((about.kind, about.item_id, about.systems, aspect, repeat))
+        row = recording.rows.get((about.kind, about.item_id, about.systems, aspect, about.trial, repeat))
         if row is None and len(about.aspects) == 1:  # a verdict that names no aspect answers the one that is asked
-            row = recording.rows.get((about.kind, about.item_id, about.systems, None, repeat))
+            row = recording.rows.get((about.kind, about.item_id, about.systems, None, about.trial, repeat))
         if row is None:
-            asked = f"{about.item_id}, {' before '.join(about.systems)}, aspect {aspect}, repeat {about.repeat}"
+            trial = f", trial {about.trial}" if about.trial else ""
+            asked = f"{about.item_id}{trial}, {' before '.join(about.systems)}, aspect {aspect}, repeat {about.repeat}"
             raise ProviderRefused(f"not recorded: {asked}", where=self.target.ref)
         return row
 
@@ -116,8 +117,7 @@ def _read(source: Path, mtime_ns: int, size: int) -> dict[Identity, Recording]:
     """All judges of a file. The judges of a panel usually share one file: it is read once for each state it has had."""
     by_judge: dict[Identity, list[RecordedJudgment]] = {}
     for row in read_judgments(source):
-        if row.trial == 0:
-            by_judge.setdefault((row.judge, row.judge_version, row.prompt), []).append(row)
+        by_judge.setdefault((row.judge, row.judge_version, row.prompt), []).append(row)
     return {identity: _indexed(rows) for identity, rows in by_judge.items()}
 
 
@@ -125,7 +125,7 @@ def _indexed(rows: list[RecordedJudgment]) -> Recording:
     keyed: dict[Key, RecordedJudgment] = {}
     orders: dict[tuple[str, frozenset[str]], dict[tuple[str, ...], list[RecordedJudgment]]] = {}
     for row in rows:
-        keyed[row.kind, row.item_id, row.systems, row.aspect, row.repeat] = row
+        keyed[row.kind, row.item_id, row.systems, row.aspect, row.trial, row.repeat] = row
         orders.setdefault((row.item_id, frozenset(row.systems)), {}).setdefault(row.systems, []).append(row)
     return Recording(keyed, orders, tuple(sorted({row.repeat for row in rows})))
 

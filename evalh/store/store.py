@@ -7,6 +7,7 @@ journal first (`evalh/store/journal.py`). Threads of one process take turns.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
@@ -34,6 +35,7 @@ _WRITING = {"threads": "1"}  # an insert from Python is one thread's work; more 
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.05
 NOTICE_AFTER_S = 1.0
+DOOR_WAIT_S = 1.0  # at most: whoever is in front may wait for long, and it is the file that decides
 
 _turns: dict[Path, threading.Lock] = {}  # one per file: a process cannot read and write one DuckDB file at a time
 _turns_guard = threading.Lock()
@@ -306,7 +308,21 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def _connect(self, path: Path, deadline: float, config: Mapping[str, str], read_only: bool) -> duckdb.DuckDBPyConnection:
-        """A connection, as soon as no other process holds the file. Raises StoreBusy when the deadline has passed."""
+        """A connection, as soon as no other process holds the file. Raises StoreBusy when the deadline has passed.
+
+        Readers that follow each other closely would leave no gap for a writer: so a writer that waits shuts the door behind
+        those who are in, and a reader that comes then lets it go first.
+        """
+        door = _door(path.parent, min(deadline, time.monotonic() + DOOR_WAIT_S))
+        if read_only:
+            _leave(door)
+            return self._connected(path, deadline, config, read_only)
+        try:
+            return self._connected(path, deadline, config, read_only)
+        finally:
+            _leave(door)
+
+    def _connected(self, path: Path, deadline: float, config: Mapping[str, str], read_only: bool) -> duckdb.DuckDBPyConnection:
         import duckdb
 
         started, pause, told = time.monotonic(), FIRST_PAUSE_S, False
@@ -326,6 +342,28 @@ class Store:
                 told = True
             time.sleep(min(pause, deadline - now))
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
+
+
+def _door(folder: Path, deadline: float) -> int | None:
+    """A lock on the folder of a store, which only those take who are about to open it; None where there is none to be had."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except OSError:
+            if time.monotonic() >= deadline:
+                os.close(handle)
+                return None
+        time.sleep(FIRST_PAUSE_S)
+
+
+def _leave(door: int | None) -> None:
+    if door is not None:
+        os.close(door)
 
 
 def _put(new: Path, place: Path) -> bool:
