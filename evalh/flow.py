@@ -24,7 +24,8 @@ from evalh.systems import RecordedSource, Source, pairs_of
 from evalh.threads import in_thread
 from evalh.tiers import Road, Settled, Travelled, first_tier, judged, last_tests
 
-FOLD_EVERY_S = 1.0
+FOLD_EVERY_S = 3.0
+FOLD_CALLS = 256  # rows in the journal: DuckDB takes some 20 KB for each while they go in
 FOLD_CHEAP_EVERY_S = 10.0  # where nothing was paid for: few large transactions cost a fraction of many small ones
 FULL = 250_000  # rows: they go into the store now
 PAGE = 2_048  # items that are checked at once where nothing is asked of a model
@@ -222,7 +223,7 @@ class Flow:
         self._moved.set()
         if len(self._judged_items) >= JUDGED_PAGE:  # their rows take a fraction of what was shown to their judges
             self._derive()
-        if self.journal.derived >= FULL:
+        if self.journal.derived >= FULL or self.journal.appended >= FOLD_CALLS:
             self._full.set()
         self._count(ended)
         if self.watch is not None and ended:

@@ -162,12 +162,13 @@ def _end(prepared: Prepared, journal: Journal, outcome: RunOutcome, *, open_stil
         _event(journal, outcome.run_id, "interrupted", "")
         journal.leave()  # whoever pressed Ctrl-C waits for nothing: the next command folds what is on disk
         return
-    if outcome.status == "finished" and not open_still:
-        journal.fold()  # what follows is made from the store
-        finish(prepared, journal, outcome.run_id)
-    if outcome.status != "finished" or not open_still:
-        _event(journal, outcome.run_id, outcome.status, str(outcome.error or ""))
-    journal.fold()
+    with journal.store.working():
+        if outcome.status == "finished" and not open_still:
+            journal.fold()  # what follows is made from the store
+            finish(prepared, journal, outcome.run_id)
+        if outcome.status != "finished" or not open_still:
+            _event(journal, outcome.run_id, outcome.status, str(outcome.error or ""))
+        journal.fold()
 
 
 def close_run(
@@ -194,10 +195,13 @@ def close_run(
         journal.fold()
 
 
-def _store_items(prepared: Prepared, journal: Journal, resumed: bool) -> bool:
-    """Whether the golden set goes into the store as its items come by. Where the run takes a part of it, it goes in here."""
+def _store_items(prepared: Prepared, journal: Journal, resumed: bool, held: int) -> bool:
+    """Whether the golden set goes into the store as its items come by. Where the run takes a part of it, it goes in here.
+
+    `held` is how many of its items are there.
+    """
     golden = prepared.golden
-    if stored_items(journal.store, golden.name, golden.golden_hash) == len(golden.items):
+    if held == len(golden.items):
         return False
     if len(prepared.items) == len(golden.items) and not resumed:
         return True
@@ -212,15 +216,13 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
     """Every item through the tiers; connections are closed at the end."""
     prepared, options, store, run_id = start.prepared, start.options, start.store, outcome.run_id
     models = [(line.target.provider, line.target.model) for line in start.lines if line.keeps_replies]
-    engine = Engine(
-        run_id,
-        journal.append,
-        Ledger(store, models, journal.fold),
-        outcome.spending,
-        judges=list(start.judges.values()),
-        systems=list(start.systems.values()),
-        fresh=fresh_name(store, run_id, options),
-    )
+    keep = options.keep or options.leave_open  # whoever wants every outcome gets those of ended items too: nothing is asked for them
+    with store.reading():
+        ledger, fresh = Ledger(store, models, journal.fold), fresh_name(store, run_id, options)
+        ended = ended_items(store, run_id) if outcome.resumed and not keep else set()
+        held = stored_items(store, prepared.golden.name, prepared.golden.golden_hash)
+    judges, systems = list(start.judges.values()), list(start.systems.values())
+    engine = Engine(run_id, journal.append, ledger, outcome.spending, judges=judges, systems=systems, fresh=fresh)
     for line in start.lines:
         if line.in_batches:
             line.batcher = _batcher(line, start, engine, journal)
@@ -228,8 +230,6 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
     checking = partial(apply_many, prepared.checks) if any(c.waits for c in prepared.checks) else pool.apply
     road = Road(prepared, engine, start.judges, checking, prepared.suite.tests, run_tests=not options.leave_open)
     sides = [Side(side, _source(side, prepared, engine, start.systems)) for side in _sides(prepared)]
-    keep = options.keep or options.leave_open  # whoever wants every outcome gets those of ended items too: nothing is asked for them
-    ended = ended_items(store, run_id) if outcome.resumed and not keep else set()
     flow = Flow(
         road,
         sides,
@@ -238,7 +238,7 @@ async def _run_all(start: _Start, journal: Journal, outcome: RunOutcome, watch: 
         trials=prepared.trials,
         stored=_stored(store, outcome, options),
         rejudging=options.rejudge is not None,
-        store_items=_store_items(prepared, journal, outcome.resumed),
+        store_items=_store_items(prepared, journal, outcome.resumed, held),
         watch=watch,
         keep=keep,
         open_still=options.leave_open,

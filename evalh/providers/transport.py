@@ -7,6 +7,8 @@ Imported with the first question, like the clients.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -56,6 +58,37 @@ class Transport(httpx2.AsyncBaseTransport):
         )
 
 
+class _Client(httpx2.AsyncClient):
+    """`AsyncClient` for the one kind of request that is sent here a thousand times: a body of bytes, all headers given.
+
+    Leaves out what merges settings of the client into each request and what looks for cookies, hooks and ways to log in: it has
+    none of them. Any other request, and whatever answers with a redirect, goes the long way.
+    """
+
+    def build_request(
+        self, method: str, url: Any, *, content: Any = None, headers: Any = None, timeout: Any = None, **more: Any
+    ) -> httpx2.Request:
+        if not isinstance(content, bytes) or not isinstance(url, str) or any(value is not None for value in more.values()):
+            return super().build_request(method, url, content=content, headers=headers, timeout=timeout, **more)
+        return httpx2.Request(method, _parsed(url), content=content, headers=[*(headers or ()), *_OWN_HEADERS])
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **more: Any) -> httpx2.Response:
+        if stream or more or request.url.userinfo:
+            return await super().send(request, stream=stream, **more)
+        response = await self._transport.handle_async_request(request)
+        if response.has_redirect_location:  # it was not answered: asked again, with whoever knows the way
+            return await super().send(request)
+        return response
+
+
+_OWN_HEADERS = (("accept-encoding", "gzip, deflate"), ("connection", "keep-alive"))
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx2.URL:
+    return httpx2.URL(url)
+
+
 def http_client(base_url: str) -> httpx2.AsyncClient:
     """An HTTP client for one server, made for an official client; closing that closes this.
 
@@ -63,7 +96,7 @@ def http_client(base_url: str) -> httpx2.AsyncClient:
     """
     if _behind_proxy(base_url):
         return httpx2.AsyncClient(follow_redirects=True, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None))
-    return httpx2.AsyncClient(transport=Transport(base_url), follow_redirects=True, trust_env=False)
+    return _Client(transport=Transport(base_url), follow_redirects=True, trust_env=False)
 
 
 def _behind_proxy(url: str) -> bool:

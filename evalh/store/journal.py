@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from evalh.errors import StoreBusy, StoreError, UsageError
 from evalh.store.inserts import Columns, joined, of_rows, rows_of
 from evalh.store.rows import Row, prepared
@@ -38,7 +40,6 @@ MOST_DERIVED = 500_000  # rows that wait in memory for a store that is busy
 FOLD_PAUSE_S = 0.02
 
 _numbers = itertools.count(1)
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
@@ -75,6 +76,11 @@ class Journal:
             if self._closed:
                 raise ValueError("the journal is closed")
             self._derived += found
+
+    @property
+    def appended(self) -> int:
+        """Rows in the file that is being written."""
+        return self._active.rows if self._active is not None else 0
 
     @property
     def derived(self) -> int:
@@ -238,7 +244,7 @@ class _File:
             os.close(self._handle)  # between open and lock, `fold_journals` took it for an empty one that was left behind
 
     def write(self, table: str, ready: Row) -> None:
-        line = _encode([table, ready]).encode() + b"\n"
+        line = to_json([table, ready]) + b"\n"
         try:
             written = os.write(self._handle, line)
             if written < len(line):

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalh.errors import EvalhError, StoreBusy, StoreError, UsageError
+from evalh.errors import StoreBusy, StoreError, UsageError
+from evalh.store.faults import first_line, holder, not_usable, way_out
 from evalh.store.inserts import SOURCE, Chunk, Columns, chunk, of_rows
 from evalh.store.journal import fold_left_behind
 from evalh.store.migrations import MIGRATIONS, SCHEMA_MIGRATIONS, Migration, back_up, migrate, refuse_newer, schema_number
@@ -108,7 +108,7 @@ class Store:
                     connection.execute(sql, dict(params))
                 connection.execute("COMMIT")
             except duckdb.Error as error:
-                raise StoreError(f"nothing was changed: {_first_line(error)}", where=str(self.path), hint=_way_out(error)) from error
+                raise StoreError(f"nothing was changed: {first_line(error)}", where=str(self.path), hint=way_out(error)) from error
 
     def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """The rows that a query finds, as dicts. JSON columns come as their JSON text, times as naive UTC.
@@ -136,6 +136,16 @@ class Store:
                 self._local.reader = before
 
     @contextmanager
+    def working(self) -> Iterator[None]:
+        """What this thread writes and asks goes through one connection. For moments, as `reading`: nobody else gets in meanwhile."""
+        with self._open(read_only=False) as connection:
+            self._local.reader = self._local.writer = connection
+            try:
+                yield
+            finally:
+                self._local.reader = self._local.writer = None
+
+    @contextmanager
     def _reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
         open_already: duckdb.DuckDBPyConnection | None = getattr(self._local, "reader", None)
         if open_already is not None:
@@ -156,12 +166,12 @@ class Store:
                     raise UsageError("the query is empty", hint='as in "SELECT * FROM runs"')
                 yield cursor
             except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException) as error:
-                raise StoreError(_first_line(error), where=str(self.path)) from error
+                raise StoreError(first_line(error), where=str(self.path)) from error
             except (duckdb.PermissionException, duckdb.InvalidInputException) as error:
-                raise UsageError(_first_line(error), hint="a query reads the tables of the store and nothing else") from error
+                raise UsageError(first_line(error), hint="a query reads the tables of the store and nothing else") from error
             except duckdb.Error as error:
                 hint = 'docs/store.md lists tables and columns; "at", "check" and "group" are words of SQL: quote them'
-                raise UsageError(_first_line(error), hint=hint) from error
+                raise UsageError(first_line(error), hint=hint) from error
 
     def fold_journals(self) -> int:
         """Move in what killed processes left in their journals; how many rows. Journals of live processes are left alone."""
@@ -181,7 +191,7 @@ class Store:
                 try:
                     row = connection.execute(sql).fetchone()
                 except duckdb.Error as error:
-                    raise StoreError(f"{table.name} could not be written: {_first_line(error)}", where=str(folder)) from error
+                    raise StoreError(f"{table.name} could not be written: {first_line(error)}", where=str(folder)) from error
                 counts[table.name] = int(row[0]) if row else 0
         return counts
 
@@ -206,16 +216,17 @@ class Store:
                 connection.execute(one.sql, one.parameters)
             connection.execute("COMMIT")
         except duckdb.ConstraintException as error:
-            raise UsageError(_first_line(error), where=str(self.path), hint="nothing was stored; choose another name") from error
+            raise UsageError(first_line(error), where=str(self.path), hint="nothing was stored; choose another name") from error
         except duckdb.Error as error:
-            fault = f"writing failed and nothing of it was stored: {_first_line(error)}"
-            raise StoreError(fault, where=str(self.path), hint=_way_out(error)) from error
+            fault = f"writing failed and nothing of it was stored: {first_line(error)}"
+            raise StoreError(fault, where=str(self.path), hint=way_out(error)) from error
 
     @contextmanager
     def _open(self, read_only: bool, config: Mapping[str, str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one piece of work. DuckDB turns Ctrl-C into an error of its own: here it is Ctrl-C again."""
+        open_already: duckdb.DuckDBPyConnection | None = getattr(self._local, "writer", None)
         try:
-            with self._opened(read_only, config) as connection:
+            with nullcontext(open_already) if open_already is not None else self._opened(read_only, config) as connection:
                 yield connection
         except RuntimeError as error:
             if str(error) == "Query interrupted":
@@ -282,8 +293,8 @@ class Store:
                 try:
                     copy = back_up(connection, self.path, number)
                 except (duckdb.Error, OSError) as error:
-                    fault = f"no backup copy could be made before migrating: {_first_line(error)}"
-                    raise StoreError(fault, where=str(self.path), hint=_way_out(error)) from error
+                    fault = f"no backup copy could be made before migrating: {first_line(error)}"
+                    raise StoreError(fault, where=str(self.path), hint=way_out(error)) from error
                 migrate(connection, self.path, number, self._migrations)
                 last = self._migrations[-1].number
                 self.notice(f"the store {self.path} now has schema {last} (was {number}); a copy of the old one is {copy.name}")
@@ -330,15 +341,15 @@ class Store:
             try:
                 return duckdb.connect(str(path), read_only=read_only, config=dict(config))
             except duckdb.Error as error:
-                holder = _holder(error)
-                if holder is None:
-                    raise _not_usable(self.path, error) from error
+                held_by = holder(error)
+                if held_by is None:
+                    raise not_usable(self.path, error) from error
                 now = time.monotonic()
                 if now >= deadline:
-                    fault = f"held by {holder} for {now - started:.0f} s and more"
+                    fault = f"held by {held_by} for {now - started:.0f} s and more"
                     raise StoreBusy(fault, where=str(self.path), hint="end that process, or try again when it is done") from error
             if not told and now - started >= NOTICE_AFTER_S:
-                self.notice(f"waiting for the store {self.path}: held by {holder}")
+                self.notice(f"waiting for the store {self.path}: held by {held_by}")
                 told = True
             time.sleep(min(pause, deadline - now))
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
@@ -385,7 +396,7 @@ def _checkpoint(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
         connection.execute("CHECKPOINT")
     except duckdb.Error as error:
-        raise StoreError(f"cannot be made: {_first_line(error)}", where=str(path), hint=_way_out(error)) from error
+        raise StoreError(f"cannot be made: {first_line(error)}", where=str(path), hint=way_out(error)) from error
 
 
 def _close(connection: duckdb.DuckDBPyConnection) -> None:
@@ -395,40 +406,6 @@ def _close(connection: duckdb.DuckDBPyConnection) -> None:
         connection.close()
     except duckdb.Error:  # a full disk: the write-ahead log keeps what was committed, and the error was raised where it happened
         return
-
-
-def _holder(error: Exception) -> str | None:
-    """`process N (NAME)` where DuckDB says that another process has the file, else None."""
-    text = str(error)
-    if "Conflicting lock" not in text and "being used by another process" not in text:
-        return None
-    match = re.search(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", text)
-    return f"process {match['pid']} ({Path(match['program']).name})" if match else "another process"
-
-
-def _not_usable(path: Path, error: Exception) -> EvalhError:
-    text = _first_line(error)
-    if path.is_dir():
-        return StoreError("is a folder, not a store", where=str(path), hint="--store names a file")
-    if "not a valid DuckDB" in text:
-        return StoreError("not a DuckDB file", where=str(path), hint="move it away, or name another with --store")
-    if "Permission denied" in text or "Read-only file system" in text:
-        return StoreError("no permission to read and write", where=str(path), hint="change the permissions, or name another with --store")
-    return StoreError(text, where=str(path), hint=_way_out(error))
-
-
-def _way_out(error: Exception) -> str | None:
-    text = str(error)
-    if any(sign in text for sign in ("No space left", "File too large", "quota", "Could not write")):
-        return "make room on the disk and repeat the command; what is in the journal is not lost"
-    if any(sign in text for sign in ("Permission denied", "Read-only file system")):
-        return "change the permissions and repeat the command; what is in the journal is not lost"
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().split("\n\n")[0]
-    return " ".join(text.split())
 
 
 def _make_folder(folder: Path) -> None:
