@@ -11,6 +11,8 @@ from math import log2
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from evalh.config import load_config
 from evalh.errors import UsageError
 from evalh.gate import GateDecision
@@ -21,9 +23,9 @@ from evalh.records import Estimate
 from evalh.release import approve, gate_run
 from evalh.sim.profile import Judge, load_profile
 from evalh.sim.truth import Truth, load_truth
-from evalh.stats.agreement import VerdictRow, consistency, first_share
-from evalh.stats.intervals import rate, tango
+from evalh.stats.intervals import rate
 from evalh.stats.logistic import logistic
+from evalh.stats.position import position
 from evalh.store.runs import checks_of, find_run, outputs_of, verdicts_of
 from evalh.store.store import Store
 from evalh.suites.load import load_suites
@@ -151,13 +153,13 @@ def measure(store: Store, runs: Sequence[str], pairs: str) -> list[Bias]:
 
 def _position(name: str, judge: Judge, rows: Sequence[Mapping[str, Any]]) -> Bias:
     """The share of pairs that go to the first shown in both orders, less those that go to the second (METHODS §1.1, PF)."""
-    shown = [VerdictRow(r["item_id"], tuple(r["systems"]), r["winner"], r["status"]) for r in rows]
-    first, both = first_share(shown, seed=0), consistency(shown, seed=0)
-    n = both.consistency.n
-    low, high = tango(first.n_first, first.n_second, n, LEVEL)
-    return Bias(name, "prefers what is shown first", judge.position_bias, Estimate(
-        value=(first.n_first - first.n_second) / n, low=low, high=high, level=LEVEL, n=n, method="preference fairness, Tango",
-    ))  # fmt: skip
+    items = np.unique([r["item_id"] for r in rows], return_inverse=True)[1].astype(np.int64)
+    wins = np.array([{None: np.nan, "tie": 0.5}.get(r["winner"], float(r["winner"] == r["systems"][0])) for r in rows])
+    order = np.array([int(r["systems"][0] > r["systems"][1]) for r in rows], dtype=np.int64)
+    found = position(items, wins, order, np.zeros_like(items), items, seed=0, level=LEVEL).fairness  # above 0: for the second
+    value, low, high = (None if end is None else -end for end in (found.value, found.high, found.low))
+    told = {"value": value, "low": low, "high": high, "method": f"preference fairness, {found.method}"}
+    return Bias(name, "prefers what is shown first", judge.position_bias, found.model_copy(update=told))
 
 
 def _length(name: str, judge: Judge, rows: Sequence[Mapping[str, Any]], texts: Mapping[str, Any], truth: Truth) -> Bias:

@@ -198,7 +198,7 @@ def test_clusters_multiply_the_items_needed() -> None:
 
 def test_importing_the_intervals_loads_no_scipy() -> None:
     """The statistics room is cheap to enter: SciPy is loaded by the functions that need it."""
-    code = "import sys, evalh.stats.agreement, evalh.stats.paired; sys.exit('scipy' in sys.modules)"
+    code = "import sys, evalh.stats.association, evalh.stats.position; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -16,7 +16,8 @@ LAYERS: list[set[str]] = [
     {"evalh.checks", "evalh.judging", "evalh.stats", "evalh.sampling"},
     {"evalh.config", "evalh.suites", "evalh.providers", "evalh.store", "evalh.interchange", "evalh.systems", "evalh.graded"},
     {"evalh.rows", "evalh.engine", "evalh.flow", "evalh.sides", "evalh.prepare", "evalh.tiers", "evalh.opening", "evalh.pipeline",
-     "evalh.plan", "evalh.gate", "evalh.compare", "evalh.release", "evalh.labels", "evalh.summary", "evalh.repeats", "evalh.costs"},
+     "evalh.plan", "evalh.gate", "evalh.compare", "evalh.release", "evalh.labels", "evalh.summary", "evalh.repeats", "evalh.costs",
+     "evalh.audit", "evalh.ranking", "evalh.probe"},
     {"evalh.cli", "evalh.report", "evalh.sim", "evalh.demo", "evalh.pytest_plugin", "evalh.pytest_session", "evalh.docs", "evalh.__main__"},
 ]  # fmt: skip
 # The `sim` provider starts the simulator where a suite names a profile; nothing else below the surfaces knows of it.

@@ -27,7 +27,6 @@ from evalh.stats.trials import (
     over_items,
     pass_at,
     pass_hat,
-    repeat_agreement,
     spread,
 )
 from evalh.suites.load import load_suites
@@ -155,14 +154,6 @@ def test_the_spread_of_scores_is_that_of_the_analysis_of_variance() -> None:
     assert (between / within) ** 2 == pytest.approx((stats.f_oneway(*scores).statistic - 1) / 4)
     assert found.within.low is not None
     assert found.within.low < within < (found.within.high or 0)
-
-
-def test_a_judge_that_is_asked_again_agrees_with_itself_by_pairs_of_repeats() -> None:
-    """Three repeats a, a, b agree in one pair of three; what was answered once says nothing."""
-    found = repeat_agreement({("i1", 0): ["a", "a", "b"], ("i2", 0): ["a", "a"], ("i3", 0): ["b"]}, seed=1)
-    assert found is not None
-    assert found.value == pytest.approx((1 / 3 + 1) / 2)
-    assert repeat_agreement({("i3", 0): ["b"]}, seed=1) is None
 
 
 # ---- bias and coverage, small (in full: benchmarks/trials.py) ---------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from evalh.cli.common import console, emit, existing_store, interval, json_option, store_option, table
+from evalh.cli.common import console, emit, existing_store, interval, json_option, printable, store_option, table
 
 EPILOG = """\b
 Examples
@@ -45,18 +45,36 @@ def compare(a: str, b: str, store_at: str | None, as_json: bool) -> None:
 
 def _show(document: dict[str, Any]) -> None:
     out = console()
-    out.print(f"[bold]{document['b']}[/bold] minus [bold]{document['a']}[/bold]", soft_wrap=True)
+    out.print(f"{printable(document['b'])} minus {printable(document['a'])}", style="bold", markup=False, soft_wrap=True)
     p = document["p_value"]
-    test = f", p = {p:.3g} ({document['test']})" if p is not None else ""
+    test = f", p = {_p(p)} ({document['test']})" if p is not None else ""
     out.print(f"  difference {interval(document['difference'])} on {document['n_items']} items{test}", markup=False)
     out.print(
         f"  {document['improved']} improved, {document['regressed']} regressed, {document['equal']} equal,"
         f" {document['missing']} missing or unscored",
         markup=False,
     )
+    out.print(f"  {document['sentence']}", markup=False, soft_wrap=True)
+    if p is not None:
+        out.print(f"  {_beside(document['tests'])}; cluster-robust {interval(document['cluster_robust'])}", markup=False, soft_wrap=True)
     for line in document["differences"]:
-        out.print(f"  not the same on both sides: {line}", markup=False)
-    rows = [[s["slice"], s["n_items"], interval(s["difference"])] for s in document["slices"]]
-    out.print(table("", ["slice", "items", "difference"], rows, right=(1,)))
+        out.print(f"  not the same on both sides: {printable(line)}", markup=False)
+    rows = [
+        [s["slice"], s["n_items"], interval(s["difference"]), _p(s["p_value"]), _p(s["p_holm"]), s["sentence"]] for s in document["slices"]
+    ]
+    out.print(table("", ["slice", "items", "difference", "p", "p (Holm)", "in words"], rows, right=(1, 3, 4)))
     if document["regressed_items"]:
-        out.print("  regressed most: " + ", ".join(document["regressed_items"][:10]), markup=False)
+        out.print("  regressed most: " + printable(", ".join(document["regressed_items"][:10])), markup=False)
+
+
+def _beside(tests: dict[str, Any]) -> str:
+    """The test that is not the headline."""
+    mcnemar, permutation = tests["mcnemar"], tests["permutation"]
+    if tests["headline"] == "mcnemar":
+        return f"beside it: sign flips p = {_p(permutation['p_value'])}"
+    exact = "" if mcnemar["p_value"] is None else f" p = {_p(mcnemar['p_value'])}"
+    return f"beside it: McNemar, exact{exact} ({mcnemar['why']})"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

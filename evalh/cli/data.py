@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from evalh.cli.common import console, emit, existing_store, json_option, note, open_store, store_option, table
+from evalh.cli.common import console, emit, existing_store, json_option, note, open_store, printable, store_option, table
+
+TOLD_EVERY_S = 5.0
 
 
 @click.command(
@@ -16,22 +20,33 @@ from evalh.cli.common import console, emit, existing_store, json_option, note, o
 Examples
   evalh import recorded/mtbench --run mtbench
   evalh import recorded/mtbench --json
+  evalh import recorded/arena --set-aside       leave out rows that contradict each other, and say so
+  evalh import results.json --format promptfoo  what another tool recorded: docs/formats.md
 """,
 )
-@click.argument("path", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--run", "run_name", metavar="NAME", help="Name of the run. [default: the folder's name]")
+@click.argument("path", type=click.Path(path_type=Path), metavar="PATH")
+@click.option("--format", "form", metavar="F", help="promptfoo, inspect, openai-evals, label-studio or langfuse. [default: evalh's]")
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run. [default: the name of the folder or file]")
+@click.option("--set-aside", is_flag=True, help="Leave out rows that contradict, repeat, or are about unknown items; refused otherwise.")
 @store_option
 @json_option
-def import_(path: Path, run_name: str | None, store_at: str | None, as_json: bool) -> None:
-    """Read a folder of items, outputs, judgments and labels (JSON Lines) into the store as one run.
+def import_(path: Path, form: str | None, run_name: str | None, set_aside: bool, store_at: str | None, as_json: bool) -> None:
+    """Read a folder of items, outputs, judgments and labels (JSON Lines), or another tool's file, into the store as one run.
 
-    One bad line and nothing of the folder is stored.
+    One bad line and nothing of the folder is stored; the complaint names every one. Rows that contradict each other are
+    refused too: which of them counts is for a person to say.
     """
+    from evalh.interchange.formats.registry import import_format
     from evalh.interchange.importing import import_folder
 
     store = open_store(store_at)
     store.fold_journals()
-    document = import_folder(store, path, run_name or path.resolve().name)
+    options: dict[str, Any] = {"set_aside": set_aside, "told": _now_and_then()}
+    if form is None:
+        document = import_folder(store, path, run_name or path.resolve().name, **options)
+    else:
+        document = import_format(store, path, form, run_name, **options)
+    _show_findings(document)
     if as_json:
         emit(document)
         return
@@ -39,6 +54,32 @@ def import_(path: Path, run_name: str | None, store_at: str | None, as_json: boo
         f"{document['run']}: {document['items']} items, {document['outputs']} outputs, {document['verdicts']} verdicts"
         f" ({document['unscored']} unscored), {document['labels']} labels"
     )
+
+
+def _now_and_then() -> Callable[[str], None]:
+    """Lines of progress for people, one in five seconds."""
+    last = time.monotonic()
+
+    def told(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > TOLD_EVERY_S:
+            last = time.monotonic()
+            note(line)
+
+    return told
+
+
+def _show_findings(document: dict[str, Any]) -> None:
+    """What the data holds that a person should know, and what was left out, on standard error."""
+    for finding in document["findings"]:
+        lines = ", ".join(str(example["line"]) for example in finding["examples"])
+        more = ", …" if finding["count"] > len(finding["examples"]) else ""
+        note(printable(f"{finding['file']}: {finding['sentence']} (line {lines}{more})"))
+    for reason, count in document.get("skipped", {}).items():
+        note(printable(f"left out: {count:,} {reason}"))
+    left_out = [f"{count:,} {noun}" for noun, count in document["set_aside"].items() if count]
+    if left_out:
+        note(f"set aside, not stored: {', '.join(left_out)}")
 
 
 @click.command(

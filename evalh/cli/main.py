@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name → (module:command, line in th
     "run": ("evalh.cli.run:run", "Run suites."),
     "gate": ("evalh.cli.gate:gate", "Decide whether a run may ship."),
     "compare": ("evalh.cli.compare:compare", "Compare two runs, item by item."),
+    "audit": ("evalh.cli.audit:audit", "Biases of judges and their agreement with people."),
+    "rank": ("evalh.cli.rank:rank", "Pairwise verdicts to win rates and ratings."),
     "label": ("evalh.cli.label:label", "The label queue: export, import, status."),
     "import": ("evalh.cli.data:import_", "Read recorded outputs, verdicts and labels into the store."),
     "export": ("evalh.cli.data:export", "Write a run as JSON Lines, or the store as Parquet."),

@@ -41,9 +41,13 @@ def report(run: str | None, html: Path | None, items: int, unscored: Any, store_
     """Report one run: the newest finished one, or RUN (a run or a tag)."""
     store = existing_store(store_at)
     if html is not None:
+        from evalh.config import load_config
+        from evalh.judging.families import Families
         from evalh.report.html import write_report
 
-        written = write_report(store, run, html, items=items, unscored=unscored)
+        config = load_config()
+        families = Families.load([config.families] if config.families else [])
+        written = write_report(store, run, html, items=items, unscored=unscored, families=families)
         note(f"wrote {written.path} ({written.bytes / 1000:.0f} kB)")
         document, gate = written.gathered.document, written.gathered.gate
     else:

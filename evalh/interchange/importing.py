@@ -1,46 +1,45 @@
 """`evalh import DIR`: a folder of recorded items, outputs, judgments and labels becomes a run, whole or not at all.
 
-Files are read twice: first to check every line, so that a bad one stores nothing and the complaint is complete; then
-row by row into one transaction. Memory holds ids and the rows' compact text, not records.
+Each file is read once, column by column; every bad line is named in one complaint. Then the rows are compared with each
+other: what a store cannot hold faithfully refuses the import, or is set aside where that is asked for; nothing is merged.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalh import __version__
 from evalh.errors import InputError, UsageError
-from evalh.fingerprints import content_hash, file_hash
-from evalh.interchange.jsonl import (
-    RecordedJudgment,
-    RecordedLabel,
-    numbered_judgments,
-    numbered_labels,
-    numbered_outputs,
-)
+from evalh.interchange.batches import Table, Told, read_table
+from evalh.interchange.columns import ASPECT, JUDGMENT, LABEL, OUTPUT, UNREAD, content_hashes
+from evalh.interchange.faults import BadLines, Faults
+from evalh.interchange.findings import EXAMPLES, Example, Finding, counted, labels_twice, outputs_twice, unknown_items, verdicts_twice
 from evalh.interchange.lines import place
+from evalh.interchange.noticing import Judge, all_unscored, off_scale, one_order, one_text, twin_systems
+from evalh.interchange.recorded_rows import Recorded, rows_to_store
 from evalh.store.queries import has_run
 from evalh.store.store import Store
-from evalh.suites.golden import ITEMS, GoldenSet, load_golden
+from evalh.suites.golden import ITEMS, GoldenSet, item_faults, load_golden
+
+__all__ = ["ASPECT", "JUDGMENTS", "LABELS", "OUTPUTS", "UNREAD", "import_folder"]
 
 OUTPUTS, JUDGMENTS, LABELS = "outputs.jsonl", "judgments.jsonl", "labels.jsonl"
-ASPECT = "overall"  # of verdicts that name none; a label without an aspect keeps none, it speaks of the whole
-UNREAD = "the recorded reply could not be read"
-
-Row = dict[str, Any]
-Judge = tuple[str, str, str]  # judge, judge_version, prompt
+NOUNS = {OUTPUTS: "outputs", JUDGMENTS: "verdicts", LABELS: "labels"}
+SET_ASIDE = "--set-aside leaves these rows out of the run, and says so"
 
 
-def import_folder(store: Store, folder: Path, run_name: str | None = None) -> dict[str, Any]:
+def import_folder(
+    store: Store, folder: Path, run_name: str | None = None, *, set_aside: bool = False, told: Told | None = None
+) -> dict[str, Any]:
     """Import the folder as run `run_name` (the folder's name where not given) and return the document of DESIGN §10.
 
-    Raises InputError with file, line and field for bad input, UsageError where the run exists already; then nothing is
-    stored.
+    `set_aside` leaves rows out that contradict each other (all copies), that stand again (all but one), or whose item nobody
+    knows; the document and the run's settings say how many. `told` gets lines of progress.
+
+    Raises InputError that names every bad line and every finding that refuses, UsageError where the run exists already;
+    then nothing is stored.
     """
     run = run_name or folder.resolve().name
     present = [name for name in (ITEMS, OUTPUTS, JUDGMENTS, LABELS) if (folder / name).is_file()]
@@ -49,260 +48,158 @@ def import_folder(store: Store, folder: Path, run_name: str | None = None) -> di
         raise InputError(what, where=place(folder), hint=f"expected {ITEMS}, {OUTPUTS}, {JUDGMENTS} or {LABELS}")
     if has_run(store, run):
         raise UsageError(f"the store has a run `{run}` already", where=str(store.path), hint="choose another name with --run")
-    facts = _survey(folder, present)
-    store.append(_rows(run, folder, facts), new=["runs"])
+    recorded = _read(run, folder, present, set_aside, told)
+    if told:
+        told(f"storing {counted(recorded.rows, 'row')}")
+    store.append_columns(rows_to_store(run, folder, recorded), new=["runs"])
+    return _document(run, recorded)
+
+
+def _read(run: str, folder: Path, present: Sequence[str], set_aside: bool, told: Told | None) -> Recorded:
+    """Every line of every file, checked, compared, and set aside where that is asked for."""
+    faults = Faults()
+    golden = _golden(folder, faults) if ITEMS in present else None
+    tables, files = {}, {ITEMS: golden.golden_hash} if golden else {}
+    for name, form in ((OUTPUTS, OUTPUT), (JUDGMENTS, JUDGMENT), (LABELS, LABEL)):
+        tables[name], digest = read_table(folder / name, form, faults, told) if name in present else (Table([], {}), "")
+        files |= {name: digest} if digest else {}
+    systems = _systems(tables[OUTPUTS], folder / OUTPUTS, faults)
+    _identify(run, tables)
+    items = {item.item_id: item.item_hash for item in golden.items} if golden else {}
+    refusing = _refusing(tables, items if golden else None)
+    if faults:
+        raise faults.error([_line(folder, finding) for finding in refusing])
+    if refusing and not set_aside:
+        raise _refusal(folder, refusing)
+    for name in NOUNS:
+        tables[name] = tables[name].without({line for finding in refusing if finding.file == name for line in finding.lines})
+    recorded = Recorded(golden, files, items, tables[OUTPUTS], tables[JUDGMENTS], tables[LABELS], systems, refusing)
+    recorded.findings.extend(_noticed(recorded))
+    return recorded
+
+
+def _golden(folder: Path, faults: Faults) -> GoldenSet | None:
+    try:
+        return load_golden(folder)
+    except InputError:
+        for line, fault in item_faults(folder):
+            faults.add(folder / ITEMS, line, fault)
+        if not faults:
+            raise
+        return None
+
+
+def _systems(outputs: Table, path: Path, faults: Faults) -> dict[tuple[str, str], str | None]:
+    """(system, version) → family. A family that contradicts the one before is a bad line."""
+    found: dict[tuple[str, str], str | None] = {}
+    columns = outputs.columns
+    if not columns:
+        return found
+    said = list(zip(columns["system"], columns["system_version"], columns["family"], strict=True))
+    for system, version, family in dict.fromkeys(said):
+        found.setdefault((system, version or ""), family)
+    if len(found) < len(set(said)):
+        for line, (system, version, family) in zip(outputs.lines, said, strict=True):
+            before = found[system, version or ""]
+            if family != before:
+                fault = f"field `family`: {family!r}, before {before!r}, for the same system"
+                faults.add(path, line, InputError(fault, where=place(path, line), hint="a system of one version has one family"))
+    return found
+
+
+def _identify(run: str, tables: dict[str, Table]) -> None:
+    """Give verdicts and labels their ids: rows of one id are the same fact."""
+    verdicts, labels = tables[JUDGMENTS].columns, tables[LABELS].columns
+    if verdicts:
+        key = ("item_id", "judge", "judge_version", "prompt", "systems", "trial", "aspect", "repeat")
+        verdicts["verdict_id"] = content_hashes(("import", run), [verdicts[name] for name in key])
+    if labels:
+        unit = ("item_id", "annotator", "systems", "aspect")
+        labels["label_id"] = content_hashes(("import", run), [labels[name] for name in unit])
+
+
+# ---- what is found ---------------------------------------------------------------------------------------------------
+
+
+def _refusing(tables: dict[str, Table], items: Iterable[str] | None) -> list[Finding]:
+    """What a store cannot hold faithfully. `items` is None where there is no good items.jsonl to compare with."""
+    found = [
+        *outputs_twice(tables[OUTPUTS], OUTPUTS),
+        *verdicts_twice(tables[JUDGMENTS], tables[JUDGMENTS].columns.get("verdict_id", []), JUDGMENTS),
+        *labels_twice(tables[LABELS], tables[LABELS].columns.get("label_id", []), LABELS),
+    ]
+    if items is not None:
+        for name, noun in NOUNS.items():
+            found += unknown_items(tables[name], items, name, noun, ITEMS)
+    return found
+
+
+def _refusal(folder: Path, findings: Sequence[Finding]) -> InputError:
+    first = findings[0]
+    what = f"{first.sentence.rstrip('.')} ({_examples(first)})"
+    more = [_line(folder, finding) for finding in findings[1:]]
+    error = InputError(what, where=place(folder / first.file, first.examples[0].line), hint=SET_ASIDE)
+    return BadLines(error, [*more, "nothing is stored"])
+
+
+def _line(folder: Path, finding: Finding) -> str:
+    return f"{place(folder / finding.file, finding.examples[0].line)}: {finding.sentence} ({_examples(finding)})"
+
+
+def _examples(finding: Finding) -> str:
+    more = ", …" if finding.count > len(finding.examples) else ""
+    return "; ".join(map(_example, finding.examples)) + more
+
+
+def _example(example: Example) -> str:
+    return f"line {example.line}{'' if example.before is None else f' as {example.before}'}: {' '.join(example.what.split())}"
+
+
+def _noticed(recorded: Recorded) -> list[Finding]:
+    outputs, verdicts, labels = recorded.outputs, recorded.judgments, recorded.labels
+    columns = verdicts.columns
+    judge_and_aspect = list(zip(columns["judge"], columns["aspect"], strict=True)) if columns else []
+    return [
+        *_unmatched(recorded),
+        *one_text(outputs, OUTPUTS),
+        *twin_systems(outputs, OUTPUTS),
+        *one_order(verdicts, JUDGMENTS),
+        *all_unscored(verdicts, recorded.verdicts, recorded.unscored, JUDGMENTS),
+        *off_scale(verdicts, judge_and_aspect, columns.get("raw_score", []), JUDGMENTS, "score"),
+        *off_scale(labels, labels.columns.get("aspect", []), labels.columns.get("score", []), LABELS, "score"),
+    ]
+
+
+def _unmatched(recorded: Recorded) -> list[Finding]:
+    """Verdicts and labels on outputs that outputs.jsonl does not have: stored, without the hash of what was judged."""
+    found = []
+    places_of = {JUDGMENTS: recorded.unmatched_verdicts, LABELS: recorded.unmatched_labels}
+    for file, table in ((JUDGMENTS, recorded.judgments), (LABELS, recorded.labels)):
+        places = places_of[file]
+        if places:
+            ids, systems = table.columns["item_id"], table.columns["systems"]
+            items = {ids[n] for n in places}
+            examples = [Example(table.lines[n], None, f"`{ids[n]}`, {', '.join(systems[n])}") for n in places[:EXAMPLES]]
+            sentence = f"{len(places):,} {NOUNS[file]} on {counted(len(items), 'item')} are about outputs that {OUTPUTS} does not have"
+            found.append(Finding("unmatched", file, len(places), len(items), examples, sentence))
+    return found
+
+
+def _document(run: str, recorded: Recorded) -> dict[str, Any]:
     return {
         "run": run,
-        "items": len(facts.items),
-        "outputs": len(facts.outputs),
-        "verdicts": sum(facts.verdicts.values()),
-        "unscored": sum(facts.unscored.values()),
-        "labels": facts.labels,
-        "unmatched": facts.unmatched,
-        "judges": [_judge_document(judge, facts) for judge in sorted(facts.verdicts)],
+        "items": len(recorded.items),
+        "outputs": len(recorded.outputs.lines),
+        "verdicts": len(recorded.judgments.lines),
+        "unscored": sum(recorded.unscored.values()),
+        "labels": len(recorded.labels.lines),
+        "unmatched": len(recorded.unmatched_verdicts) + len(recorded.unmatched_labels),
+        "judges": [_judge_document(judge, recorded.verdicts, recorded.unscored) for judge in sorted(recorded.verdicts)],
+        "findings": [finding.document for finding in recorded.findings],
+        "set_aside": recorded.set_aside,
     }
 
 
-@dataclass
-class _Facts:
-    """What the files hold, as far as rows depend on each other."""
-
-    golden: GoldenSet | None
-    files: dict[str, str]  # name → hash
-    items: dict[str, str] = field(default_factory=dict)  # item_id → item_hash
-    outputs: dict[tuple[str, str, int], str] = field(default_factory=dict)  # (item_id, system, trial) → output_hash
-    systems: dict[tuple[str, str], str | None] = field(default_factory=dict)  # (system, version) → family
-    named: set[str] = field(default_factory=set)  # systems without their versions
-    verdicts: Counter[Judge] = field(default_factory=Counter)
-    unscored: Counter[Judge] = field(default_factory=Counter)
-    families: dict[Judge, str | None] = field(default_factory=dict)
-    simulated: set[Judge] = field(default_factory=set)
-    scaled: set[tuple[str, str]] = field(default_factory=set)  # (judge, aspect) with scores on [0, 1] beside those on their scale
-    same_family: set[Judge] = field(default_factory=set)
-    ranges: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)  # pointwise: (judge, aspect) → low, high
-    labels: int = 0
-    unmatched: int = 0  # verdicts and labels on outputs that outputs.jsonl does not have
-
-    def unknown_item(self, item_id: str) -> bool:
-        return ITEMS in self.files and item_id not in self.items
-
-    def matches(self, item_id: str, systems: Iterable[str], trial: int) -> bool:
-        return OUTPUTS not in self.files or all((item_id, system, trial) in self.outputs for system in systems)
-
-
-def _survey(folder: Path, present: list[str]) -> _Facts:
-    """Read and check every line of every file. Raises InputError at the first bad one."""
-    golden = load_golden(folder) if ITEMS in present else None
-    facts = _Facts(golden, {name: file_hash((folder / name).read_bytes()) for name in present})
-    facts.items = {item.item_id: item.item_hash for item in golden.items} if golden else {}
-    if OUTPUTS in present:
-        _survey_outputs(folder / OUTPUTS, facts)
-    if JUDGMENTS in present:
-        _survey_judgments(folder / JUDGMENTS, facts)
-    if LABELS in present:
-        _survey_labels(folder / LABELS, facts)
-    return facts
-
-
-def _survey_outputs(path: Path, facts: _Facts) -> None:
-    unknown = _Unknown(path, "outputs")
-    for line, output in numbered_outputs(path):
-        unknown.see(line, output.item_id, facts)
-        facts.outputs[output.item_id, output.system, output.trial] = output.output_hash
-        facts.named.add(output.system)
-        key = (output.system, output.system_version or "")
-        if facts.systems.setdefault(key, output.family) != output.family:
-            fault = f"field `family`: {output.family!r}, before {facts.systems[key]!r}, for the same system"
-            raise InputError(fault, where=place(path, line), hint="a system of one version has one family")
-    unknown.complain()
-
-
-def _survey_judgments(path: Path, facts: _Facts) -> None:
-    unknown = _Unknown(path, "verdicts")
-    for line, row in numbered_judgments(path):
-        unknown.see(line, row.item_id, facts)
-        judge = _judge(row)
-        facts.verdicts[judge] += 1
-        facts.unscored[judge] += not row.scored
-        facts.families.setdefault(judge, row.family)
-        facts.scaled |= {(row.judge, row.aspect or ASPECT)} if row.unit_score is not None else set()
-        facts.simulated |= {judge} if row.simulated else set()
-        facts.same_family |= {judge} if row.same_family else set()
-        facts.unmatched += not facts.matches(row.item_id, row.systems, row.trial)
-        _name_systems(row.systems, facts)
-        if row.kind == "pointwise" and row.score is not None:
-            low, high = facts.ranges.get((row.judge, row.aspect or ASPECT), (row.score, row.score))
-            facts.ranges[row.judge, row.aspect or ASPECT] = (min(low, row.score), max(high, row.score))
-    unknown.complain()
-
-
-def _survey_labels(path: Path, facts: _Facts) -> None:
-    unknown = _Unknown(path, "labels")
-    for line, row in numbered_labels(path):
-        unknown.see(line, row.item_id, facts)
-        facts.labels += 1
-        facts.unmatched += not facts.matches(row.item_id, row.systems, 0)
-        _name_systems(row.systems, facts)
-    unknown.complain()
-
-
-def _name_systems(names: Iterable[str], facts: _Facts) -> None:
-    """Systems that only verdicts or labels name. Those with outputs are known by then, with version and family."""
-    for name in names:
-        if name not in facts.named:
-            facts.named.add(name)
-            facts.systems[name, ""] = None
-
-
-class _Unknown:
-    """Lines about items that items.jsonl does not have: counted to the end of the file, then one complaint."""
-
-    def __init__(self, path: Path, noun: str) -> None:
-        self._path, self._noun = path, noun
-        self._lines: list[int] = []
-        self._items: dict[str, None] = {}
-
-    def see(self, line: int, item_id: str, facts: _Facts) -> None:
-        if facts.unknown_item(item_id):
-            self._lines.append(line)
-            self._items[item_id] = None
-
-    def complain(self) -> None:
-        if self._lines:
-            first = next(iter(self._items))
-            fault = f"field `item_id`: `{first}` is not in {ITEMS}; {len(self._lines)} {self._noun} are about {len(self._items)} such items"
-            raise InputError(fault, where=place(self._path, self._lines[0]), hint="add the items, or remove the lines")
-
-
-def _rows(run: str, folder: Path, facts: _Facts) -> dict[str, Iterable[Row]]:
-    now = datetime.now(UTC)
-    name = facts.golden.name if facts.golden else folder.resolve().name
-    rows: dict[str, Iterable[Row]] = {"runs": [_run_row(run, name, facts, now)]}
-    if facts.golden:
-        rows |= golden_rows(facts.golden, now)
-    rows["systems"] = (
-        {"run_id": run, "system": system, "system_version": version, "family": family, "kind": "import", "role": "system"}
-        for (system, version), family in facts.systems.items()
-    )
-    if OUTPUTS in facts.files:
-        rows["outputs"] = _output_rows(run, folder / OUTPUTS, facts)
-    if JUDGMENTS in facts.files:
-        rows["judges"] = [_judge_row(run, judge, facts) for judge in facts.verdicts]
-        rows["verdicts"] = (_verdict_row(run, row, facts) for _, row in numbered_judgments(folder / JUDGMENTS))
-    if LABELS in facts.files:
-        rows["labels"] = (_label_row(run, row, facts, now) for _, row in numbered_labels(folder / LABELS))
-    rows["run_events"] = [{"run_id": run, "event": "finished", "at": now, "detail": ""}]
-    return rows
-
-
-def _run_row(run: str, name: str, facts: _Facts, now: datetime) -> Row:
-    golden = facts.golden
-    scales = [{"judge": judge, "aspect": aspect, "low": low, "high": high} for (judge, aspect), (low, high) in facts.ranges.items()]
-    return {
-        "run_id": run,
-        "suite": name,
-        "run_key": content_hash("import", facts.files),
-        "golden": golden.name if golden else None,
-        "golden_version": golden.version if golden else None,
-        "golden_hash": golden.golden_hash if golden else None,
-        "kind": "import",
-        "simulated": bool(facts.simulated),
-        "allow_same_family": bool(facts.same_family),
-        "evalh_version": __version__,
-        "settings": {"files": facts.files, "items": "all", "rubric": None, "seen_ranges": scales},
-        "started_at": now,
-    }
-
-
-def golden_rows(golden: GoldenSet, now: datetime) -> dict[str, Iterable[Row]]:
-    """The rows of `golden_sets` and `items` for one version of a golden set."""
-    named = {"golden": golden.name, "golden_version": golden.version, "golden_hash": golden.golden_hash}
-    about = {"canary": golden.canary, "licence": golden.licence, "slices": golden.slices, "locked": golden.locked, "first_seen": now}
-    items = ({**named, "item_hash": item.item_hash, **item.model_dump(mode="json")} for item in golden.items)
-    return {"golden_sets": [{**named, **about}], "items": items}
-
-
-def _output_rows(run: str, path: Path, facts: _Facts) -> Iterator[Row]:
-    for _, output in numbered_outputs(path):
-        data = output.model_dump(mode="json")
-        text = data.pop("text")
-        yield {"run_id": run, "item_hash": facts.items.get(output.item_id), "output_hash": output.output_hash, **data, "output": text}
-
-
-def _judge(row: RecordedJudgment) -> Judge:
-    return (row.judge, row.judge_version or "", row.prompt or "")
-
-
-def _judge_row(run: str, judge: Judge, facts: _Facts) -> Row:
+def _judge_document(judge: Judge, verdicts: Counter[Judge], unscored: Counter[Judge]) -> dict[str, Any]:
     name, version, prompt = judge
-    named = {"run_id": run, "judge": name, "judge_version": version, "prompt": prompt, "model": name, "family": facts.families[judge]}
-    return {**named, "same_family": judge in facts.same_family, "simulated": judge in facts.simulated}
-
-
-def _judge_document(judge: Judge, facts: _Facts) -> Row:
-    name, version, prompt = judge
-    counts = {"n_verdicts": facts.verdicts[judge], "n_unscored": facts.unscored[judge]}
-    return {"judge": name, "judge_version": version, "prompt": prompt, **counts}
-
-
-def _verdict_row(run: str, row: RecordedJudgment, facts: _Facts) -> Row:
-    judge, version, prompt = _judge(row)
-    aspect = row.aspect or ASPECT
-    meta = dict(row.meta)
-    for name in ("probs", "samples"):
-        if getattr(row, name) is not None:
-            meta[name] = getattr(row, name)
-    return {
-        "verdict_id": content_hash("import", run, row.item_id, judge, version, prompt, row.systems, row.trial, aspect, row.repeat),
-        "run_id": run,
-        "item_id": row.item_id,
-        "item_hash": facts.items.get(row.item_id),
-        "judge": judge,
-        "judge_version": version,
-        "prompt": prompt,
-        "kind": row.kind,
-        "systems": row.systems,
-        "output_hashes": [facts.outputs.get((row.item_id, system, row.trial)) for system in row.systems],
-        "trial": row.trial,
-        "order_known": row.order_known,
-        "aspect": aspect,
-        "repeat": row.repeat,
-        "status": "scored" if row.scored else "unscored",
-        "unscored_reason": None if row.scored else row.unscored_reason or UNREAD,
-        "verdict": row.verdict,
-        "winner": row.winner,
-        "label": row.label,
-        "raw_score": row.score if row.kind == "pointwise" else None,
-        "score": row.preference if row.kind == "pairwise" else _on_unit_scale(row, facts),
-        "rationale": row.rationale,
-        "raw": row.raw,
-        "attempts": 1,
-        "cached": False,
-        "family": row.family,
-        "same_family": row.same_family,
-        "simulated": row.simulated,
-        "meta": meta or None,
-        "at": row.at,
-    }
-
-
-def _on_unit_scale(row: RecordedJudgment, facts: _Facts) -> float | None:
-    """A pointwise score is one in [0, 1] only where all of its judge and aspect are; no scale is guessed for others."""
-    if row.score is None or row.unit_score is not None:
-        return row.unit_score
-    if (row.judge, row.aspect or ASPECT) in facts.scaled:
-        return row.score  # other verdicts say theirs: this one is the same on both scales
-    low, high = facts.ranges[row.judge, row.aspect or ASPECT]
-    return row.score if low >= 0 and high <= 1 else None
-
-
-def _label_row(run: str, row: RecordedLabel, facts: _Facts, now: datetime) -> Row:
-    only = row.systems[0] if len(row.systems) == 1 else None
-    return {
-        "label_id": content_hash("import", run, row.item_id, row.annotator, row.systems, row.aspect),
-        "run_id": run,
-        **row.model_dump(mode="json"),
-        "meta": row.meta or None,
-        "output_hash": facts.outputs.get((row.item_id, only, 0)) if only else None,
-        "imported_at": now,
-    }
+    return {"judge": name, "judge_version": version, "prompt": prompt, "n_verdicts": verdicts[judge], "n_unscored": unscored[judge]}

@@ -180,10 +180,7 @@ def numbered_judgments(path: Path) -> Iterator[tuple[int, RecordedJudgment]]:
     """`read_judgments` with line numbers."""
     seen: dict[Hashable, int] = {}
     for line, data in read_objects(path):
-        row = validated(RecordedJudgment, _with_meta(RecordedJudgment, data, path, line), path, line, _VERDICT_HINTS)
-        _check_systems(row, path, line)
-        _check_at(row.at, path, line)
-        row = _pairwise(row, data, path, line) if row.kind == "pairwise" else _pointwise(row, data, path, line)
+        row = judgment_of(data, path, line)
         key = (row.item_id, row.judge, row.judge_version, row.prompt, row.systems, row.aspect, row.trial, row.repeat)
         once(seen, key, path, line, "the verdict {} again, as on line {}", "count `repeat` up where the judge was asked the same again")
         yield line, row
@@ -193,14 +190,7 @@ def numbered_labels(path: Path) -> Iterator[tuple[int, RecordedLabel]]:
     """`read_labels` with line numbers, and what the lines say beyond a `Label`."""
     seen: dict[Hashable, int] = {}
     for line, data in read_objects(path):
-        row = validated(RecordedLabel, _with_meta(RecordedLabel, data, path, line), path, line, _VERDICT_HINTS)
-        _check_systems(row, path, line)
-        if row.kind == "pairwise":
-            if row.winner is None:
-                refuse(path, line, "winner", "missing", "one of the two systems, or `tie`")
-            _check_winner(row, path, line)
-        elif row.score is None and row.label is None:
-            refuse(path, line, "score", "missing", "a pointwise label has a `score` or a `label`")
+        row = label_of(data, path, line)
         key = (row.item_id, row.annotator, row.systems, row.aspect)
         once(seen, key, path, line, "the label {} again, as on line {}", "one person labels an output once for each aspect")
         yield line, row
@@ -228,6 +218,27 @@ def _with_meta(model: type[Record], data: dict[str, Any], path: Path, line: int)
 def item_of(data: dict[str, Any], path: Path, line: int) -> Item:
     """The object of one line as an item. Raises InputError with line and field."""
     return validated(Item, data, path, line, _ITEM_HINTS)
+
+
+def judgment_of(data: dict[str, Any], path: Path, line: int) -> RecordedJudgment:
+    """The object of one line as a recorded verdict. Raises InputError with line and field."""
+    row = validated(RecordedJudgment, _with_meta(RecordedJudgment, data, path, line), path, line, _VERDICT_HINTS)
+    _check_systems(row, path, line)
+    _check_at(row.at, path, line)
+    return _pairwise(row, data, path, line) if row.kind == "pairwise" else _pointwise(row, data, path, line)
+
+
+def label_of(data: dict[str, Any], path: Path, line: int) -> RecordedLabel:
+    """The object of one line as a recorded label. Raises InputError with line and field."""
+    row = validated(RecordedLabel, _with_meta(RecordedLabel, data, path, line), path, line, _VERDICT_HINTS)
+    _check_systems(row, path, line)
+    if row.kind == "pairwise":
+        if row.winner is None:
+            refuse(path, line, "winner", "missing", "one of the two systems, or `tie`")
+        _check_winner(row, path, line)
+    elif row.score is None and row.label is None:
+        refuse(path, line, "score", "missing", "a pointwise label has a `score` or a `label`")
+    return row
 
 
 def output_of(data: dict[str, Any], path: Path, line: int, given: Mapping[str, Any] | None = None) -> Output:

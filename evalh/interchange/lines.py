@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -104,10 +105,14 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise InputError(f"cannot be read: {error.strerror}", where=place(path)) from error
 
 
-def raw_lines(path: Path, blocks: Iterable[bytes]) -> Iterator[tuple[int, int, bytes]]:
+def _raise(error: InputError) -> None:
+    raise error
+
+
+def raw_lines(path: Path, blocks: Iterable[bytes], complain: Callable[[InputError], None] = _raise) -> Iterator[tuple[int, int, bytes]]:
     """Number, place in the file (bytes) and text of each line, from the file's blocks; white space around it is left out.
 
-    Raises InputError for UTF-16 and for an empty line before the end.
+    Raises InputError for UTF-16 and for an empty line before the end, unless `complain` takes what is wrong with lines.
     """
     empty, start = 0, 0
     for number, raw in enumerate(_split(blocks), 1):
@@ -119,9 +124,11 @@ def raw_lines(path: Path, blocks: Iterable[bytes]) -> Iterator[tuple[int, int, b
             mark = raw.find(line)
         if not line:
             empty = empty or number
-        elif empty:
-            raise InputError("an empty line", where=place(path, empty), hint="each line is one JSON object; only the end may be empty")
         else:
+            for gap in range(empty, number) if empty else ():
+                hint = "each line is one JSON object; only the end may be empty"
+                complain(InputError("an empty line", where=place(path, gap), hint=hint))
+            empty = 0
             yield number, start + mark, line
         start += len(raw) + 1
 
@@ -154,9 +161,14 @@ def _finite_all(values: Iterable[Any]) -> bool:
         if kind is float:
             if not math.isfinite(value):
                 return False
-        elif value and (kind is dict or kind is list) and not _finite_all(value.values() if kind is dict else value):
-            return False
+        elif kind is dict or kind is list:
+            inner = value.values() if kind is dict else value
+            if not _HARMLESS.issuperset(map(type, inner)) and not _finite_all(inner):
+                return False
     return True
+
+
+_HARMLESS = frozenset({str, int, bool, NoneType})
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalh.compare import compare
-from evalh.stats.agreement import Unscored
+from evalh.judging.families import Families
+from evalh.report.disputes import Dispute, disputes
+from evalh.stats.position import Unscored
 from evalh.stats.scores import ItemScore, fold, mean_of
+from evalh.store.judged import judges_of_runs
 from evalh.store.queries import golden_of_run, label_progress, of_run
 from evalh.store.runs import find_run, item_page, labels_of, latest_decision, newer_golden, scores_of, worst_items
 from evalh.store.store import Store
@@ -51,6 +54,8 @@ class Background:
     progress: Sequence[Row] = ()  # rows of `label_progress`
     labels: Sequence[Row] = ()  # rows of `labels_of`, those that came with recorded data too
     changes: Changes | None = None
+    audit: Row | None = None  # the document of `evalh audit` of this run
+    disputes: Sequence[Dispute] = ()  # units on which judges and people are furthest apart
 
 
 class Gathered(NamedTuple):
@@ -62,9 +67,10 @@ class Gathered(NamedTuple):
     background: Background
 
 
-def gather(store: Store, run: Row, *, items: int, unscored: Unscored = "exclude") -> Gathered:
+def gather(store: Store, run: Row, *, items: int, unscored: Unscored = "exclude", families: Families | None = None) -> Gathered:
     """Read what a page about a run shows. `run` is a row of `find_run`; `items` is how many of the worst are shown whole."""
     run_id, gate = run["run_id"], latest_decision(store, run["run_id"])
+    audited = _audit(store, run_id, unscored, families)
     background = Background(
         run=run,
         golden=golden_of_run(store, run_id),
@@ -76,9 +82,18 @@ def gather(store: Store, run: Row, *, items: int, unscored: Unscored = "exclude"
         progress=label_progress(store, run_id),
         labels=labels_of(store, run_id),
         changes=_changes(store, run, gate["baseline"]) if gate and gate.get("baseline") else None,
+        audit=audited,
+        disputes=disputes(store, run_id) if audited else (),
     )
     worst = item_page(store, run_id, worst_items(store, run_id, items))
     return Gathered(run_document(store, run, unscored=unscored), worst, gate, background)
+
+
+def _audit(store: Store, run_id: str, unscored: Unscored, families: Families | None) -> Row | None:
+    """The audit of the run's judges, made anew; None where it holds no verdict."""
+    from evalh.audit.document import audit  # its statistics load slowly, and a run of checks alone needs none of them
+
+    return audit(store, runs=[run_id], unscored=unscored, families=families) if judges_of_runs(store, [run_id]) else None
 
 
 def _checks(store: Store, run: Row) -> list[dict[str, Any]]:

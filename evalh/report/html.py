@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalh import __version__
 from evalh.errors import UsageError
+from evalh.judging.families import Families
 from evalh.report import cards, trials, view, words
+from evalh.report import judges as judging
 from evalh.report.gather import Background, Gathered, Row, gather
 from evalh.report.spent import price_lines, spent_rows
 from evalh.report.text import comment, excerpt, finalizer
-from evalh.stats.agreement import Unscored
+from evalh.stats.position import Unscored
 from evalh.store.runs import find_run
 from evalh.store.store import Store
 
@@ -38,12 +40,14 @@ class Written(NamedTuple):
     gathered: Gathered
 
 
-def write_report(store: Store, run: str | None, path: Path, *, items: int = ITEMS, unscored: Unscored = "exclude") -> Written:
+def write_report(
+    store: Store, run: str | None, path: Path, *, items: int = ITEMS, unscored: Unscored = "exclude", families: Families | None = None
+) -> Written:
     """Write the report of a run (an id, a tag, or None for the newest finished one) to `path`, whole or not at all.
 
     Raises UsageError where there is no such run or the file cannot be written.
     """
-    gathered = gather(store, find_run(store, run), items=items, unscored=unscored)
+    gathered = gather(store, find_run(store, run), items=items, unscored=unscored, families=families)
     page = render_run(*gathered).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +104,7 @@ def _context(document: Row, items: Sequence[Row], gate: Row | None, background: 
         "checks": view.checks(document, background),
         "judges": judges,
         "judge_axis": judge_axis,
+        "audit": judging.section(background.audit, background.disputes, limit, {row["item_id"]: cards.anchor(row) for row in items}),
         "apart": background.apart,
         "apart_rows": [(row, cards.anchor(row), cards.says(row)) for row in background.apart.items] if background.apart else [],
         "items": [cards.card(row, limit) for row in items],

@@ -131,6 +131,40 @@ def curves(lines: Sequence[Curve], scale: Scale, *, label: str, name: Callable[[
     return _chart(marks, label, height)
 
 
+class Point(NamedTuple):
+    """What was stated, how much of it came true (an estimate), and in how many cases."""
+
+    stated: float
+    found: Mapping[str, Any]
+    n: int
+
+
+def reliability(points: Sequence[Point], *, label: str, height: int = 220) -> Markup:
+    """What was stated along, what was found upwards, both from 0 to 1; on the dashed diagonal the two are equal. Dots grow with n."""
+    left, foot, top, marks = 7.0, 22, 8, list[Markup]()
+    most = max((point.n for point in points), default=1)
+
+    def x(value: float) -> float:
+        return left + (96 - left) * value
+
+    def y(value: float) -> float:
+        return round(top + (height - foot - top) * (1 - value), 2)
+
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        marks += [_line("tick", x(0), x(1), y(tick), y(tick)), _line("tick", x(tick), x(tick), y(0), y(1))]
+        marks.append(_tag("text", "name start", escape(f"{100 * tick:.0f}"), x=0, y=y(tick) + 4))
+        marks.append(_tag("text", "name", escape(f"{100 * tick:.0f}"), x=_pc(x(tick)), y=height - 6))
+    marks.append(_line("threshold", x(0), x(1), y(0), y(1)))
+    for point in points:
+        low, high, value = point.found.get("low"), point.found.get("high"), point.found.get("value")
+        if low is not None and high is not None:
+            marks.append(_line("whisker", x(point.stated), x(point.stated), y(low), y(high)))
+        if value is not None:
+            size, css = round(2.5 + 4 * (point.n / most) ** 0.5, 1), "dot" if low is not None else "dot open"
+            marks.append(_tag("circle", css, cx=_pc(x(point.stated)), cy=y(value), r=size))
+    return _chart(marks, label, height)
+
+
 def _chart(marks: Sequence[Markup], label: str, height: int = HEIGHT) -> Markup:
     return Markup('<svg class="chart" width="100%" height="{}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
         height, visible(label), visible(label), Markup("").join(marks)

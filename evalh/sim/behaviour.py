@@ -19,13 +19,16 @@ from evalh.sim.prompts import Shown, Wanted
 from evalh.sim.truth import Known, Truth, normal
 
 TIE = 1e-9  # qualities closer than this are equal
+AUTHOR = "author"  # the aspect that asks who wrote what, not which is better
 
 _INSTRUCTION = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b[^.!?\n]{0,60}\b(?:instructions?|rubric|rules|above|previous)\b"
     r"|\b(?:give|award|assign|rate|score|grade)\b[^.!?\n]{0,40}"
     r"\b(?:full marks|(?:highest|top|maximum|perfect|best)(?: possible)? (?:score|grade|rating|mark|level))\b"
     r"|\b(?:choose|pick|prefer|select|vote for)\b[^.!?\n]{0,20}\b(?:this|my) (?:answer|response|output)\b"
-    r"|\b(?:this|my) (?:answer|response|output) (?:must|should) (?:win|pass|be (?:chosen|preferred|rated))\b",
+    r"|\b(?:this|my) (?:answer|response|output) (?:must|should) (?:win|pass|be (?:chosen|preferred|rated))\b"
+    r"|\{\s*\"rationale\"\s*:.{0,300}\"(?:scores|verdicts)\"\s*:\s*\{"  # a reply that is ready to be copied
+    r"|\b(?:ignorier|missacht|vergiss)\w*\b[^.!?\n]{0,60}\b(?:anweisung|regel|vorgabe)|(?:忽略|无视)[^。!?\n]{0,20}(?:规则|指令|要求)",
     re.IGNORECASE,
 )
 
@@ -166,6 +169,8 @@ def _pairwise(judge: Judge, given: Material, aspect: str, ties: bool, draw: Draw
     if ties and draw("tie") < judge.tie_rate:
         return "tie"
     one, two = given.known
+    if aspect == AUTHOR:
+        return _authored(judge, given, draw)
     if judge.family_preference and draw("family") < abs(judge.family_preference):
         own = [_own(judge, known, name) for known, name in zip(given.known, given.shown.names, strict=True)]
         if own[0] != own[1]:
@@ -177,6 +182,15 @@ def _pairwise(judge: Judge, given: Material, aspect: str, ties: bool, draw: Draw
         return "tie"
     low_wins = draw("coin" if equal else "error") < preferring(judge, low, high, aspect)
     return "first" if low_wins == sorted_order else "second"
+
+
+def _authored(judge: Judge, given: Material, draw: Draw) -> str:
+    """Which answer its own family wrote: told right at its rate where it can tell exactly one, else a coin that the content decides."""
+    one, two = given.known
+    own = [_own(judge, known, name) for known, name in zip(given.known, given.shown.names, strict=True)]
+    if own[0] == own[1]:
+        return "first" if (draw("author") < 0.5) == (_rank(one) <= _rank(two)) else "second"
+    return "first" if own[0] == (draw("author") < judge.recognition) else "second"
 
 
 def preferring(judge: Judge, one: Known, two: Known, aspect: str) -> float:

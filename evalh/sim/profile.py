@@ -52,6 +52,7 @@ class Traits(Part):
     tie_rate: Rate = Field(default=0.0, description="share of pairs called a tie, where a tie may be answered")
     family_preference: Signed = Field(default=0.0, description="share of own answers sided with regardless of quality (negative: against)")
     recognises: Literal["name", "style", "none"] = "name"
+    recognition: Rate = Field(default=1.0, description="P(names its own when it is asked who wrote what), where it can tell exactly one")
     verbosity_bias: float = Field(default=0.0, ge=-20, le=20, description="log-odds per doubling of length (longer scales: levels)")
     steerable: Rate = Field(default=0.0, description="P(obeys an instruction found inside a fenced answer)")
     noise: Rate = Field(default=0.0, description="P(a verdict is drawn anew on a call); errors persist between repeats otherwise")

@@ -1,7 +1,8 @@
 """What the simulator knows of a text: its latent quality, the family that wrote it, its length.
 
 A text is matched with the truth file exactly after whitespace is normalised, then with each [bracketed part] standing for
-anything, then by similarity: a masked text keeps its quality. A text that is not in the file has one too: a hash of itself.
+anything, then by the longest line that stands in it whole (a text made longer keeps its quality), then by similarity: a masked
+text keeps its quality. A text that is not in the file has one too: a hash of itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from evalh.errors import InputError
 from evalh.sim.draws import key_of, uniform
 from evalh.sim.profile import Profile
 
+WHOLE = 16  # characters of a line from which a text that holds it is that line, made longer
 MATCH = 85.0  # rapidfuzz ratio from which a text counts as the same, masked
 MASK = re.compile(r"\[[^\[\]]{1,40}\]")
 TYPICAL_CHARS = 400  # where neither the profile nor a truth file says
@@ -84,7 +86,7 @@ class Truth:
         return known
 
     def _look_up(self, text: str, input_: str | None) -> Known:
-        fact = self._exact(text, input_) or self._unmasked(text, input_) or self._similar(text, input_)
+        fact = self._exact(text, input_) or self._unmasked(text, input_) or self._longer(text, input_) or self._similar(text, input_)
         if fact is None:
             return Known(key_of("text", text), text, uniform(self.seed, "quality", text), {}, None)
         return Known(key_of("fact", fact.input or "", fact.text), text, fact.quality, fact.aspects, fact.family)
@@ -106,6 +108,14 @@ class Truth:
         if len(pieces) == 1 or not any(pieces):
             return None
         return next((fact for fact in self._likely(input_) if _fits(pieces, fact.text)), None)
+
+    def _longer(self, text: str, input_: str | None) -> Fact | None:
+        """The longest fact that stands in the text whole; of the shown input, or else of any: an answer to another question."""
+        for facts in (self._likely(input_), self.facts):
+            whole = [fact for fact in facts if WHOLE <= len(fact.text) < len(text) and fact.text in text]
+            if whole:
+                return max(whole, key=lambda fact: len(fact.text))
+        return None
 
     def _similar(self, text: str, input_: str | None) -> Fact | None:
         facts = self._likely(input_)

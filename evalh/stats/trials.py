@@ -15,8 +15,7 @@ An unscored trial is neither pass nor fail: its item enters at the least and at 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from math import comb, sqrt
 from typing import NamedTuple
 
@@ -184,21 +183,3 @@ def spread(items: Sequence[ItemTrials], *, seed: int, level: float = 0.95) -> Sp
     apart = float(np.var([np.mean(item.scores) for item in several], ddof=1) - (variances / sizes).mean())
     why = "no interval is made for it"
     return Spread(within, Estimate(value=sqrt(max(0.0, apart)), level=level, n=len(several), method="variance components", why=why))
-
-
-# ---- a judge asked again --------------------------------------------------------------------------------------------
-
-
-def repeat_agreement(answers: Mapping[tuple[str, Hashable], Iterable[Hashable]], *, seed: int, level: float = 0.95) -> Estimate | None:
-    """The probability that two repeats of one question get the same answer: mean of sum_v c_v (c_v - 1) / (r (r - 1)) (METHODS §1.2).
-
-    `answers` has the scored answers by (item, question); items are the clusters. None where nothing was answered twice.
-    """
-    shares, items = [], []
-    for (item_id, _), given in answers.items():
-        counts = Counter(given)
-        r = counts.total()
-        if r > 1:
-            shares.append(sum(c * (c - 1) for c in counts.values()) / (r * (r - 1)))
-            items.append(item_id)
-    return mean_interval(shares, clusters=items, seed=seed, level=level) if shares else None

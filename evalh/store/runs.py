@@ -31,16 +31,16 @@ def list_runs(store: Store) -> list[dict[str, Any]]:
 
 def finished_runs(store: Store, suite: str) -> list[dict[str, Any]]:
     """The finished runs of a suite, newest first: run_id, run_key."""
-    sql = f"SELECT run_id, run_key FROM runs r WHERE suite = ? AND {_STATUS} = 'finished' ORDER BY started_at DESC, run_id DESC"
+    sql = f"SELECT run_id, run_key FROM runs r WHERE suite = ? AND kind <> 'probe' AND {_STATUS} = 'finished' ORDER BY started_at DESC, run_id DESC"
     return store.query(sql, [suite])
 
 
 def find_run(store: Store, name: str | None, *, suite: str | None = None) -> dict[str, Any]:
-    """A run by id, by tag (`evalh gate --approve`), or the newest finished one. Raises UsageError where there is none."""
+    """A run by id, by tag (`evalh gate --approve`), or the newest finished one that is no probe. Raises UsageError where there is none."""
     columns = f"r.*, {_STATUS} AS status"
     if name is None:
         rows = store.query(
-            f"SELECT {columns} FROM runs r WHERE {_STATUS} = 'finished' AND (? IS NULL OR suite = ?) ORDER BY started_at DESC, run_id DESC LIMIT 1",
+            f"SELECT {columns} FROM runs r WHERE {_STATUS} = 'finished' AND kind <> 'probe' AND (? IS NULL OR suite = ?) ORDER BY started_at DESC, run_id DESC LIMIT 1",
             [suite, suite],
         )
     else:
@@ -103,12 +103,6 @@ def score_columns(store: Store, run_id: str) -> tuple[ScoreColumns, dict[str, in
     )
     worth = np.ma.filled(found["worth"], np.nan)
     return ScoreColumns(found["item"], found["slice"], found["cluster"], worth), {row["slice"]: row["code"] for row in slices}
-
-
-def groups_of(store: Store, run_id: str) -> dict[str, str]:
-    """The group of each item of a run that has one."""
-    rows = store.query('SELECT DISTINCT item_id, "group" FROM scores WHERE run_id = ? AND "group" IS NOT NULL', [run_id])
-    return {row["item_id"]: row["group"] for row in rows}
 
 
 def counts_of(store: Store, run_id: str) -> dict[str, Any]:
@@ -255,9 +249,9 @@ def output_errors(store: Store, run_id: str) -> list[dict[str, Any]]:
 
 
 def newest_runs(store: Store) -> list[dict[str, Any]]:
-    """The newest run of every suite, imports left out: run_id, suite, settings."""
+    """The newest run of every suite, imports and probes left out: run_id, suite, settings."""
     rows = store.query(
-        "SELECT run_id, suite, settings FROM runs WHERE kind <> 'import'"
+        "SELECT run_id, suite, settings FROM runs WHERE kind NOT IN ('import', 'probe')"
         " QUALIFY row_number() OVER (PARTITION BY suite ORDER BY started_at DESC, run_id DESC) = 1 ORDER BY started_at, run_id"
     )
     return [{**row, "settings": json.loads(row["settings"] or "{}")} for row in rows]

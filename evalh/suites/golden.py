@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from evalh.errors import InputError
-from evalh.interchange.lines import place
+from evalh.interchange.jsonl import ITEM_AGAIN, item_of, once
+from evalh.interchange.lines import BLOCK, opened, parsed, place, raw_lines
+from evalh.interchange.lines import CANARY as LINE_MARK
 from evalh.records import Item, Record
 from evalh.suites.items import Items, read_items_of
 from evalh.suites.manifest import check_known, check_lock, read_toml, text_of, write_lock
@@ -73,6 +75,26 @@ def lock_golden(folder: Path) -> str:
         raise InputError(f"has no {MANIFEST}", where=place(folder), hint="only a golden set with name and version can be locked")
     items, _, _ = _checked(_manifest(manifest), manifest, file)
     return write_lock(manifest, file, "items", len(items))
+
+
+def item_faults(folder: Path) -> Iterator[tuple[int, InputError]]:
+    """What is wrong with each line of items.jsonl, where `load_golden` refuses it: the line's number and the error."""
+    manifest, file = folder / MANIFEST, folder / ITEMS
+    data = _manifest(manifest) if manifest.is_file() else None
+    slices = _slices(data, manifest) if data is not None else None
+    seen: dict[Hashable, int] = {}
+    gaps: list[InputError] = []
+    with opened(file) as source:
+        for number, _, line in raw_lines(file, iter(partial(source.read, BLOCK), b""), gaps.append):
+            try:
+                value = parsed(file, number, line)
+                if number > 1 or LINE_MARK not in value:
+                    item = item_of(value, file, number)
+                    once(seen, item.item_id, file, number, *ITEM_AGAIN)
+                    _check_item(item, file, number, slices)
+            except InputError as fault:
+                yield number, fault
+    yield from ((int(str(gap.where).rpartition(":")[2]), gap) for gap in gaps)
 
 
 def _checked(data: dict[str, Any] | None, manifest: Path, file: Path) -> tuple[Items, str | None, dict[str, dict[str, str]]]:
