@@ -424,3 +424,12 @@ def test_a_run_of_simulated_judges_is_audited_like_any_other(project: Path, eval
     assert judge["position"]["first_share"] > 0.5
     assert json.dumps(document, allow_nan=False)
     assert "SIMULATED" in evalh("audit").out
+
+
+def test_judges_without_a_labelled_item_in_common_are_no_panel(audited: Callable[..., Any]) -> None:
+    """Each judged other items: nothing says how their errors go together, and that is said."""
+    rows = [verdict(n, winner(n), judge="one" if n < 20 else "two") for n in range(40)]
+    document = audited(judgments=rows, labels=[label(n, winner(n)) for n in range(40)])
+    assert document["panel"] is None
+    assert document["effective_judges"]["why"] == "no two judges judged the same labelled item"
+    assert document["pairs"][0]["n"] == 0

@@ -74,6 +74,19 @@ def test_promptfoo_graded_assertions_are_verdicts_and_a_failed_grader_is_unscore
     assert stored.rows("SELECT rationale FROM verdicts WHERE aspect = 'tone' AND raw_score > 0.5") == [("it says thank you",)]
 
 
+def test_promptfoo_grader_that_is_down_never_fails_an_output(stored: Stored) -> None:
+    """Some assertion types mark no grader error; promptfoo's own words tell: all five are unscored, a `not-` one too."""
+    assert counts(stored.take(FIXTURES / "promptfoo-grader-down.json", "promptfoo")) == (1, 1, 5, 5, 0)
+    assert stored.rows("SELECT count(*) FROM verdicts WHERE starts_with(unscored_reason, 'the grader failed: API error: 400')") == [(5,)]
+    assert ("not: x",) in stored.rows("SELECT aspect FROM verdicts")
+
+
+def test_promptfoo_assert_set_counts_once(stored: Stored) -> None:
+    """promptfoo writes the parts of an assert-set inside the set's result and again beside it."""
+    assert counts(stored.take(FIXTURES / "promptfoo-assert-set.json", "promptfoo")) == (1, 1, 1, 1, 0)
+    assert [each["type"] for each in _object(stored.rows("SELECT meta FROM outputs")[0][0])["asserts"]] == ["contains"]
+
+
 def test_promptfoo_systems_outputs_and_human_ratings(stored: Stored) -> None:
     """A provider with several prompts is several systems; what code asserted stays beside the output; a person's rating is a label."""
     stored.take(FIXTURES / "promptfoo.json", "promptfoo")

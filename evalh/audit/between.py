@@ -150,6 +150,8 @@ def panel_document(panel: Panel) -> dict[str, Any]:
     coded, truth, cluster = panel.compact(columns)
     if not (truth != MISSING).any():
         return {"effective_judges": empty("no label tells a right verdict from a wrong one"), "panel": None}
+    if not ((truth != MISSING) & ((coded != MISSING).sum(axis=1) > 1)).any():
+        return {"effective_judges": empty("no two judges judged the same labelled item"), "panel": None}
     found = effective_judges(coded, truth, cluster, **panel.bench.options, names=names)
     document = {
         "judges": names,

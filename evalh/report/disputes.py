@@ -95,9 +95,8 @@ def _rank(material: Material, units: Units, people: People) -> _Ranked:
     code = units.truth[units.of]
     comparable = (code[named] >= 0) & (code[named] < units.answers.n_labels)  # where people give scores a name is neither near nor far
     gap[named] = np.where(comparable, answer[named] != code[named], np.nan)
-    return _Ranked(
-        _mean(units.of, gap, len(units.low)), np.fmax(_deviation(units, number), _torn(units, named)), np.bincount(units.of[scored], minlength=len(units.low))
-    )  # fmt: skip
+    spread = np.fmax(_deviation(units, number), _torn(units, named))
+    return _Ranked(_mean(units.of, gap, len(units.low)), spread, np.bincount(units.of[scored], minlength=len(units.low)))
 
 
 def _truth(units: Units, people: People) -> FloatArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,16 +66,16 @@ def render_run(document: Row, items: Sequence[Row], gate: Row | None = None, bac
     Long texts are cut, and the more of them there are the shorter; where that is not enough the last items are left out
     (the page says how many it shows). So a page stays under `MAX_BYTES`.
     """
-    template = _environment().get_template("run.html.j2")
-    shown, limits = list(items), list(TEXT_LIMITS)
+    template, background = _environment().get_template("run.html.j2"), background or Background()
+    shown, disputed, limits = list(items), list(background.disputes), list(TEXT_LIMITS)
     while True:
-        page: str = template.render(_context(document, shown, gate, background or Background(), limits[0]))
-        if len(page.encode()) <= MAX_BYTES or not shown:
+        page: str = template.render(_context(document, shown, gate, replace(background, disputes=disputed), limits[0]))
+        if len(page.encode()) <= MAX_BYTES or not (shown or disputed):
             return page
         if len(limits) > 1:
             limits.pop(0)
         else:
-            shown = shown[: len(shown) * 4 // 5]
+            shown, disputed = shown[: len(shown) * 4 // 5], disputed[: len(disputed) * 4 // 5]
 
 
 def _context(document: Row, items: Sequence[Row], gate: Row | None, background: Background, limit: int) -> dict[str, Any]:

@@ -216,7 +216,8 @@ def effective_judges(
     """The effective number of independent judges (METHODS §1.10, Kish 1965 §8.2) and which judge the panel can do without.
 
     `verdicts` has shape (n, J). A judge can go where the interval of the panel's change in accuracy without it lies above -MARGIN and
-    at least KEPT of the effective judges stay; of several the one whose going leaves the most.
+    at least KEPT of the effective judges stay; of several the one whose going leaves the most. Raises ValueError where no labelled
+    item was judged by two.
     """
     judges = verdicts.shape[1]
     called = list(names) if names is not None else [f"judge {number + 1}" for number in range(judges)]
@@ -224,6 +225,8 @@ def effective_judges(
         raise ValueError(f"{len(called)} names but {judges} judges")
     counted = (truth != MISSING) & ((verdicts != MISSING).sum(axis=1) >= min(2, judges))
     given, right, within = verdicts[counted], truth[counted], clusters[counted]
+    if not len(right):
+        raise ValueError("no labelled item was judged by two judges")
     correlations, kish = _correlations(given, right, within, seed, level)
     accuracy, without = _majority(given, right, within, correlations, called, seed, level)
     drop, reason = _drop(kish.value, without)

@@ -20,7 +20,7 @@ def item_codes(store: Store, run: str) -> npt.NDArray[np.uint64]:
 
 
 def disputed_items(store: Store, run: str, codes: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Items of a run by hash: item_id, slice, input and reference (None where they are not stored), and their rows of outputs, verdicts and labels."""
+    """Items of a run by hash: item_id, slice, input, reference (None where not stored), and their `outputs`, `verdicts` and `labels`."""
     wanted = [int(code) for code in codes]
     about = """
         WITH named AS (
@@ -44,8 +44,8 @@ def disputed_items(store: Store, run: str, codes: Iterable[int]) -> dict[int, di
 
 _COLUMNS = {
     "outputs": "t.system, t.trial, t.output, t.tool_calls, t.error",
-    "verdicts": "t.judge, t.judge_version, t.prompt, t.kind, t.systems, t.aspect, coalesce(t.trial, 0) AS trial, coalesce(t.repeat, 0) AS repeat, t.status,"
-    " t.unscored_reason, t.winner, t.label, t.raw_score, t.score, t.rationale, t.raw, t.same_family, t.masked",
+    "verdicts": "t.judge, t.judge_version, t.prompt, t.kind, t.systems, t.aspect, coalesce(t.trial, 0) AS trial, coalesce(t.repeat, 0) AS repeat,"
+    " t.status, t.unscored_reason, t.winner, t.label, t.raw_score, t.score, t.rationale, t.raw, t.same_family, t.masked",
     "labels": "t.annotator, t.kind, t.systems, t.aspect, t.winner, t.label, t.score, t.note",
 }
 _ORDER = {
@@ -56,5 +56,6 @@ _ORDER = {
 
 
 def _rows(store: Store, about: str, table: str, given: dict[str, Any]) -> Rows:
-    sql = f"{about} SELECT n.code, {_COLUMNS[table]} FROM {table} t JOIN named n USING (item_id) WHERE t.run_id = $run ORDER BY {_ORDER[table]}"
+    chosen = f"SELECT n.code, {_COLUMNS[table]} FROM {table} t JOIN named n USING (item_id)"
+    sql = f"{about} {chosen} WHERE t.run_id = $run ORDER BY {_ORDER[table]}"
     return decoded(table, store.query(sql, given))

@@ -23,6 +23,15 @@ _GRADED = {
 _BY_CRITERION = ("llm-rubric", "g-eval", "agent-rubric", "search-rubric", "model-graded-closedqa")
 _REFERENCES = ("equals", "similar", "factuality", "model-graded-factuality")
 _HUMAN, _ERROR = "human", 2  # an assertion's type; a failureReason
+_FAILURES = (
+    "API error",
+    "API call error",
+    "API response error",
+    "Error parsing output",
+    "Factuality checker output did not match",
+    "Invalid category value",
+    "Model grader produced a malformed response",
+)
 _SHOWN = 80  # characters of a criterion that name an aspect
 COMPARED = "verdicts of select-best and max-score, which compare the outputs of a row and name no order"
 
@@ -190,12 +199,17 @@ def _judgment(recorded: Recorded, component: At, test: At, item_id: str, system:
 
 
 def _failure(component: At) -> str | None:
-    """Why the grader gave no verdict, though promptfoo counts it as a failed assertion."""
-    metadata = component["metadata"]
+    """Why the grader gave no verdict, though promptfoo counts it as a failed assertion.
+
+    `graderError` says so; `factuality` and the `model-graded-…` types do not set it, and are known by promptfoo's own words.
+    """
+    metadata, reason = component["metadata"], component["reason"].maybe(str) or ""
     said = (metadata["graderError"].value if metadata.value is not None else None) or component["error"].value
-    if not said:
+    kind = _type(component).removeprefix("not-")
+    untold = kind == "factuality" or kind.startswith("model-graded-")
+    if not said and not (untold and (reason == "No output" or reason.startswith(_FAILURES))):
         return None
-    return f"the grader failed: {component['reason'].value if said is True else as_text(said)}"
+    return f"the grader failed: {as_text(said) if said and said is not True else reason}"
 
 
 def _judge(assertion: At, test: At) -> str | None:
