@@ -55,6 +55,7 @@ judges
 
 store         evalh.duckdb
 next          evalh gate support-20261123-101500-ab12
+              evalh audit --run support-20261123-101500-ab12
               evalh report support-20261123-101500-ab12 --html report.html
 """
 

@@ -112,6 +112,8 @@ _UNASKED = {
 def _parts(judge: Mapping[str, Any]) -> Iterator[Line]:
     for what in ("slice", "aspect"):
         parts = [part for part in judge[f"{what}s"] if part["agreement"]["value"] is not None]
+        if len(judge[f"{what}s"]) < 2:  # the only one is the whole
+            continue
         if parts:
             yield f"  {what + 's':<20}{'n':>7}  {'agreement':<24}{'kappa':<20}", ""
         for part in parts[:MOST_PARTS]:

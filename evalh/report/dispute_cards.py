@@ -29,7 +29,6 @@ class Shown(NamedTuple):
     elsewhere: str  # the anchor of the item where the page shows it whole already
 
 
-
 def shown(number: int, dispute: Dispute, limit: int, anchors: Mapping[str, str]) -> Shown:
     item, pair = dispute.item, set(dispute.systems)
 
@@ -39,7 +38,7 @@ def shown(number: int, dispute: Dispute, limit: int, anchors: Mapping[str, str])
     verdicts = [{**v, "rationale": v["rationale"] or (v["raw"] if v["status"] == "scored" else None)} for v in item["verdicts"] if same(v)]
     outputs = [o for o in item["outputs"] if o["system"] in pair and (o["trial"] or 0) == dispute.trial]
     seats = list(dict.fromkeys((v["judge"], v["judge_version"], v["prompt"]) for v in verdicts))
-    first = [seat for seat in _opposed(verdicts, seats)][:MOST_SEATS]
+    first = _opposed(verdicts, seats)[:MOST_SEATS]
     telling = [v for v in verdicts if (v["judge"], v["judge_version"], v["prompt"]) in first]
     rest = [v for v in verdicts if (v["judge"], v["judge_version"], v["prompt"]) not in first]
     row = {
@@ -56,7 +55,8 @@ def shown(number: int, dispute: Dispute, limit: int, anchors: Mapping[str, str])
     about += [f"trial {dispute.trial + 1}"] if dispute.trial else []
     about += [" against ".join(dispute.systems)]
     return Shown(
-        anchor=f"dispute-{number + 1}", item_id=item["item_id"], about=" · ".join(about), glance=_glance(dispute), card=cards.card(row, limit),
+        anchor=f"dispute-{number + 1}", item_id=item["item_id"], about=" · ".join(about), glance=_glance(dispute),
+        card=cards.card(row, limit),
         people=dispute.people or "", labels=labels[:MOST_LABELS], more_labels=max(0, len(labels) - MOST_LABELS),
         others=cards.says({"verdicts": rest}), elsewhere=anchors.get(item["item_id"], ""),
     )  # fmt: skip

@@ -57,8 +57,8 @@ def _with_people(judges: Judges) -> Table | None:
         _Figure("Two people agree", lambda j: j["human_agreement"], "share"),
     ]
     means = (
-        "The share of scored verdicts that equal people's consensus; strict counts unscored ones as wrong. Kappa is the agreement beyond chance: 0 is"
-        " chance, 1 is all."
+        "The share of scored verdicts that equal people's consensus; strict counts unscored ones as wrong. Kappa is the agreement"
+        " beyond chance: 0 is chance, 1 is all."
     )
     return _table("Agreement with people", means, judges, figures, lambda j: None if j["agreement"] is not None else _why_not(j))
 
@@ -85,8 +85,9 @@ def _order(judges: Judges) -> Table | None:
         _Figure("Same answer again", lambda j: j["repeat_agreement"], "share"),
     ]
     means = (
-        "First share: how much of the preference goes to the output shown first; 50 % is even-handed. Consistency: pairs with the same winner"
-        " in both orders. Same answer again: asked the very same twice; inconsistency no larger than that is noise, not position bias."
+        "First share: how much of the preference goes to the output shown first; 50 % is even-handed. Consistency: pairs with the same"
+        " winner in both orders. Same answer again: asked the very same twice; inconsistency no larger than that is noise,"
+        " not position bias."
     )
     return _table("Position and steadiness", means, judges, figures, _order_why)
 

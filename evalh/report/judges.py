@@ -16,7 +16,7 @@ MOST_JUDGES = 16  # in each table
 MOST_IN_MATRIX = 10
 MOST_PARTS, MOST_FLAGGED = 16, 10
 MOST_DIAGRAMS = 6
-SHADES = 4
+SHADES = (0.5, 0.65, 0.8, 0.9)  # from which a cell is darker
 LEVELS = {"alarm": "bad", "note": "warn", "ok": "good"}
 
 
@@ -62,6 +62,7 @@ class Section(NamedTuple):
     left_out: int
     matrix: Matrix
     flagged: Sequence[tuple[str, str, str, str]]
+    n_flagged: int
     panel: Sequence[str]
     tables: Sequence[judge_tables.Table]
     diagrams: Sequence[Reliability]
@@ -89,6 +90,7 @@ def section(document: Row | None, disputes: Sequence[Dispute], limit: int, ancho
         left_out=len(every) - len(some),
         matrix=_matrix(document, names),
         flagged=_flagged(document, dict(zip((j["title"] for j in every), names, strict=True))),
+        n_flagged=sum(pair["flagged"] for pair in document["pairs"]),
         panel=_panel(document),
         tables=judge_tables.tables(some),
         diagrams=[_reliability(name, judge["calibration"]) for name, judge in calibrated[:MOST_DIAGRAMS]],
@@ -118,8 +120,8 @@ def _labels(labels: Row) -> str:
     if not labels["n"]:
         return "No labels: how far these judges agree with people is not known."
     told = f"{words.count(labels['n'], 'label')} by {words.count(len(labels['annotators']), 'annotator')}"
-    told += f" on {words.count(labels['n_units'], 'unit')}: people agree on {labels['n_consensus']:,}"
-    return f"{told}, {labels['n_no_consensus']:,} without a consensus are left out."
+    told += f" on {words.count(labels['n_units'], 'unit')}: {labels['n_consensus']:,} with a consensus"
+    return f"{told}, {labels['n_no_consensus']:,} without one and left out."
 
 
 def _said(name: str, judge: Row) -> Said:
@@ -188,7 +190,7 @@ def _meeting(agreement: Row, correlation: Row | None, label: str) -> Meeting:
     value = estimate["value"]
     if value is None:
         return Meeting("–", None, 0, f"{label}: {estimate['why'] or 'no value'}")
-    shade = max(0, min(SHADES, int(value * (SHADES + 1))))
+    shade = sum(value >= step for step in SHADES)
     spread = words.spread(estimate) if estimate is agreement else judge_tables.ends(estimate)
     return Meeting(told, estimate["n"], shade, f"{label}: {told} {spread or estimate['why'] or ''}, n {estimate['n']}")
 

@@ -184,10 +184,11 @@ def _next(document: Mapping[str, Any]) -> list[Text]:
     """Where it is kept, and what to do now."""
     run = quote(document["run"])
     todo = [f"evalh gate {run}"] if document["gated"] else []
+    todo += [f"evalh audit --run {run}"] if document["judges"] else []
     todo += [f"evalh report {run} --html report.html"]
     if document["status"] != "finished":
         todo = ["repeat the command to finish this run"]
-    return [_text(f"{name:<{NAME}}  {told}") for name, told in [("store", document["store"]), *zip(("next", ""), todo, strict=False)]]
+    return [_text(f"{name:<{NAME}}  {told}") for name, told in [("store", document["store"]), *zip(("next", "", ""), todo, strict=False)]]
 
 
 def _whole(estimate: Mapping[str, Any]) -> str:

@@ -44,8 +44,9 @@ def disputed_items(store: Store, run: str, codes: Iterable[int]) -> dict[int, di
 
 _COLUMNS = {
     "outputs": "t.system, t.trial, t.output, t.tool_calls, t.error",
-    "verdicts": "t.judge, t.judge_version, t.prompt, t.kind, t.systems, t.aspect, coalesce(t.trial, 0) AS trial, coalesce(t.repeat, 0) AS repeat,"
-    " t.status, t.unscored_reason, t.winner, t.label, t.raw_score, t.score, t.rationale, t.raw, t.same_family, t.masked",
+    "verdicts": "t.judge, t.judge_version, t.prompt, t.kind, t.systems, t.aspect, coalesce(t.trial, 0) AS trial,"
+    " coalesce(t.repeat, 0) AS repeat, t.status, t.unscored_reason, t.winner, t.label, t.raw_score, t.score, t.rationale, t.raw,"
+    " t.same_family, t.masked",
     "labels": "t.annotator, t.kind, t.systems, t.aspect, t.winner, t.label, t.score, t.note",
 }
 _ORDER = {
