@@ -32,6 +32,12 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # stopped by Ctrl-C; repeat the command to resume
 
 
+def printable(value: object) -> str:
+    """A value as text that cannot steer a terminal: control characters are shown as such. Messages quote what models and files say."""
+    text = "–" if value is None else str(value)
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
 class EvalhError(Exception):
     """An error with a place and a way out. `str()` is the one line the user sees."""
 

@@ -137,3 +137,18 @@ def test_contradicting_items_files_are_told_apart(project: Path, evalh: Callable
     assert evalh("run", "refunds.yaml").code == 0
     found = evalh("sql", "SELECT count(DISTINCT item_hash) AS n FROM items WHERE item_id = 'i00'", "--json")
     assert found.json == [{"n": 2}]
+
+
+def test_an_error_that_quotes_hostile_names_steers_no_terminal(evalh: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names come from files and models: what they hold of escapes, titles and bells is shown, not sent."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evalh.toml").write_text("")
+    (tmp_path / "rows").mkdir()
+    row = {"item_id": "a", "judge": "\x1b]0;title\x07\x1b[31mevil", "kind": "pointwise", "systems": ["s"], "score": 1}
+    write_lines(tmp_path / "rows" / "judgments.jsonl", [row])
+    assert "\\x1b[31mrun" in evalh("import", "rows", "--run", "\x1b[31mrun\x07").err
+    refused = evalh("audit", "nobody")
+    assert refused.code == 2
+    assert "\\x1b]0;title\\x07" in refused.err
+    assert "\x1b" not in refused.err
+    assert "\x07" not in refused.err

@@ -12,6 +12,7 @@ import click
 
 from evalh.config import Config, load_config, store_path
 from evalh.errors import StoreBusy, StoreError, UsageError
+from evalh.errors import printable as printable  # used by all that print
 from evalh.store.store import Store
 
 PLAIN_WIDTH = 120  # where output is not a terminal: CI logs are wide
@@ -45,8 +46,8 @@ def existing_store(store_at: str | None) -> Store:
 
 
 def note(line: str) -> None:
-    """A line for people, on standard error."""
-    click.echo(line, err=True)
+    """A line for people, on standard error. Whatever it quotes, it steers no terminal."""
+    click.echo(printable(line), err=True)
 
 
 def emit(document: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -74,12 +75,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], rig
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     return made
-
-
-def printable(value: Any) -> str:
-    """A value as text that cannot steer a terminal: control characters are shown as such."""
-    text = "–" if value is None else str(value)
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

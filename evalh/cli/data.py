@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from evalh.cli.common import console, emit, existing_store, json_option, note, open_store, printable, store_option, table
+from evalh.cli.common import console, emit, existing_store, json_option, note, open_store, store_option, table
 
 TOLD_EVERY_S = 5.0
 
@@ -74,9 +74,9 @@ def _show_findings(document: dict[str, Any]) -> None:
     for finding in document["findings"]:
         lines = ", ".join(str(example["line"]) for example in finding["examples"])
         more = ", …" if finding["count"] > len(finding["examples"]) else ""
-        note(printable(f"{finding['file']}: {finding['sentence']} (line {lines}{more})"))
+        note(f"{finding['file']}: {finding['sentence']} (line {lines}{more})")
     for reason, count in document.get("skipped", {}).items():
-        note(printable(f"left out: {count:,} {reason}"))
+        note(f"left out: {count:,} {reason}")
     left_out = [f"{count:,} {noun}" for noun, count in document["set_aside"].items() if count]
     if left_out:
         note(f"set aside, not stored: {', '.join(left_out)}")

@@ -8,12 +8,11 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
 
 import click
 
 from evalh import __version__
-from evalh.errors import EvalhError, ExitCode
+from evalh.errors import EvalhError, ExitCode, printable
 
 GARBAGE_AT = 50_000  # new objects: Python's 700 spend a tenth of a run walking the classes of its imports
 
@@ -130,5 +129,5 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(ExitCode.DEFECT)
 
 
-def _say(line: Any) -> None:
-    click.echo(line, err=True)
+def _say(line: str) -> None:
+    click.echo(printable(line), err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalh.cli.common import emit, json_option, note, open_store, printable, store_option
+from evalh.cli.common import emit, json_option, note, open_store, store_option
 from evalh.config import load_config
 from evalh.errors import EvalhError, ExitCode, StoreBusy, UsageError
 
@@ -146,7 +146,7 @@ def _say_failures(store: Store, document: dict[str, Any]) -> None:
 
     if document["routes"].get("no_output"):
         reasons = [f"{r['error']} ({r['n']}×)" for r in output_errors(store, document["run"])]
-        note(f"{document['routes']['no_output']} without an output: {printable('; '.join(reasons[:3]))}")
+        note(f"{document['routes']['no_output']} without an output: {'; '.join(reasons[:3])}")
 
 
 def run_one(prepared: Prepared, store: Store, options: RunOptions, unscored: Any = "exclude") -> tuple[dict[str, Any], ExitCode]:
