@@ -77,11 +77,12 @@ def rank_run(
     folded = [_fold(task, place) for place in range(len(data.judges))]
     baselines = _baselines(task, folded)
     files = _weights_by_judge(task, weights, [found for found, _ in baselines])
+    kin = families or Families.load()
     judges = [
-        {**_named(row), **_standings(task, part, chosen, file)}
+        {**_named(row), "family": _family_name(row, kin), **_standings(task, part, chosen, file)}
         for row, part, chosen, file in zip(data.judges, folded, baselines, files, strict=True)
     ]
-    panel, panel_why = _panel(task, folded, families or Families.load())
+    panel, panel_why = _panel(task, folded, kin)
     common = {judge["baseline"] for judge in judges}
     return {
         "run": run_id,
@@ -175,7 +176,7 @@ def _standings(task: _Task, part: _Folded, chosen: tuple[int | None, str], file:
     """The figures of one judge, or of a panel."""
     baseline, why = chosen
     pairs, names = part.pairs, task.data.systems
-    ratings = davidson(_outcomes(pairs, baseline), len(names), baseline, level=task.level)
+    ratings = davidson(_outcomes(pairs, baseline), len(names), baseline, seed=task.seed, level=task.level)
     present = np.unique(np.concatenate([pairs.lo, pairs.hi])).tolist()
     rows = [_system(task, part, system, baseline, ratings, file) for system in present]
     tied = float(np.nansum(pairs.tie))
@@ -262,7 +263,7 @@ def _controlled(
 ) -> Document:
     """The length-controlled figures of one system: with published weights where there are some for this judge, else our own fit."""
     if baseline is None:
-        made = _uncontrolled("there is no baseline: equal length to what?")
+        made = _uncontrolled("there is no baseline: equal length to what? `--baseline SYSTEM` names one")
     elif file is not None:
         made = _from_weights(task, part, versus, task.data.systems[system], file)
     else:
@@ -394,10 +395,15 @@ def _families(rows: Sequence[Mapping[str, Any]], families: Families) -> list[str
 
 
 def _family(row: Mapping[str, Any], families: Families) -> Family | None:
-    """The family of a judge as it was recorded, else by the judge's name, else by its version."""
+    """The family of a judge as it was recorded, else by its version, else by its name: in the order of the audit."""
     if row["family"]:
-        return families.get(row["family"])
-    return next((f for name in (row["judge"], row["judge_version"]) if name and (f := families.find(name))), None)
+        return families.get(row["family"]) or families.find(row["family"])
+    return next((f for name in (row["judge_version"], row["judge"]) if name and (f := families.find(name))), None)
+
+
+def _family_name(row: Mapping[str, Any], families: Families) -> str | None:
+    family = _family(row, families)
+    return family.name if family else row["family"]
 
 
 def _longer(part: _Folded) -> FloatArray:

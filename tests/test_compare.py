@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
 
+from evalh.cli.compare import _listed
 from evalh.compare import compare
 from evalh.errors import InputError
 from evalh.stats.intervals import tango
 from evalh.stats.paired import mcnemar_exact
 from evalh.stats.scores import ItemScore
+from tests.conftest import Done, write_lines
 
 
 def run(scores: Mapping[str, float | None], slice_: str = "all", group: str | None = None) -> list[ItemScore]:
@@ -182,3 +185,48 @@ def test_a_score_outside_its_range_names_its_item() -> None:
     """A score that was not mapped to [0, 1] is refused with the item's name."""
     with pytest.raises(InputError, match=r"item i1: score 4.0 is not in \[0, 1\]"):
         compare(run({"i1": 4.0}), [], name_a="a", name_b="b", seed=1)
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def imported(folder: Path, evalh: Callable[..., Done], run: str, judges: list[str]) -> None:
+    rows = [
+        {"item_id": f"i{k}", "judge": j, "kind": "pairwise", "systems": ["a", "b"], "verdict": "first"} for k in range(3) for j in judges
+    ]
+    (folder / run).mkdir()
+    write_lines(folder / run / "items.jsonl", [{"item_id": f"i{k}", "input": "?"} for k in range(3)])
+    write_lines(folder / run / "judgments.jsonl", rows)
+    assert evalh("import", folder / run, "--run", run).code == 0
+
+
+def test_recorded_verdicts_have_no_item_scores_to_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evalh: Callable[..., Done]
+) -> None:
+    """An imported run ends in an error that names the commands which do say something of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVALH_STORE", raising=False)
+    imported(tmp_path, evalh, "arena", ["one"])
+    done = evalh("compare", "arena", "arena")
+    assert (done.code, done.out) == (2, "")
+    assert "recorded verdicts have no item score; `evalh rank arena` or `evalh audit --run arena`" in done.err
+
+
+def test_runs_without_an_item_in_common_say_so(project: Path, evalh: Callable[..., Done]) -> None:
+    first = evalh("run", "refunds.yaml", "--json").json["run"]
+    golden = project / "golden" / "refunds"
+    for path in (golden / "items.jsonl", golden / "outputs" / "v1.jsonl"):
+        path.write_text(path.read_text().replace('"i', '"new-i').replace('"new-item_id', '"item_id').replace('"new-input', '"input'))
+    (golden / "golden.toml").write_text((golden / "golden.toml").read_text().replace('version = "1"', 'version = "2"'))
+    second = evalh("run", "refunds.yaml", "--json").json["run"]
+    done = evalh("compare", first, second)
+    assert (done.code, "the runs have no item in common" in done.err) == (2, True)
+
+
+def test_names_of_judges_are_not_broken() -> None:
+    """A list of what differs is broken between names; a name with spaces and hyphens stays whole."""
+    names = [f"judge-{k} of a long-winded name (2023)" for k in range(5)]
+    lines = _listed(f"not the same on both sides: other judges: {', '.join(names)} then, none now", 80)
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 80
+    assert all(any(name in line for line in lines) for name in names)

@@ -330,7 +330,7 @@ def test_lines_are_refused_by_column_as_they_are_one_by_one(name: str, tmp_path:
     assert table.lines == list(expected)
     assert [str(fault) for _, _, fault in sorted(faults.kept, key=lambda one: one[1])] == refused_lines
     for place, record in enumerate(expected.values()):
-        for field in SAME & table.columns.keys():
+        for field in (SAME & table.columns.keys()) - ({"trial"} if name == "labels" else set()):
             assert table.columns[field][place] == getattr(record, field), (field, record)
         if name == "judgments":
             assert table.columns["preference"][place] == record.preference

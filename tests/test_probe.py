@@ -19,6 +19,7 @@ from scipy.stats import beta
 from benchmarks.probe_world import build, expected, found, judge_of
 from evalh.probe.material import LISTED, changed, control, injections, padded, poor, relisted, wished, with_note
 from evalh.probe.results import probe_document
+from evalh.probe.sentences import findings
 from evalh.records import Output
 from evalh.sim.behaviour import _INSTRUCTION
 from evalh.stats.probing import attributable, exchanged, holm
@@ -110,6 +111,38 @@ def test_nothing_is_asked_before_it_is_agreed_to(evalh: Evalh, world: Callable[.
         ["kin@1", "--probe", "--suite", suite],
     ):
         assert evalh("audit", *wrong).code == 2, wrong
+
+
+def test_many_ties_and_few_items_are_never_called_ok(evalh: Evalh, world: Callable[..., Path]) -> None:
+    """The sentences alone: what ties hide is undecided or an exact alarm, and below ten items nothing is ok."""
+    share = {"value": 0.52, "low": 0.48, "high": 0.56}
+    one = {"variant": "100", "share": share, "n": 64, "ties": 116, "n_verdicts": 128, "decided_longer": 4, "decided_shorter": 2,
+           "decided_p": 0.6875}  # fmt: skip
+
+    def said(**other: Any) -> dict[str, Any]:
+        return dict(findings({"padded": {"variants": [one | other], "n_unscored": 0}}, several_versions=False)[0])
+
+    assert said()["level"] == "note"
+    assert "undecided: 116 of 128 answers were ties" in said()["sentence"]
+    assert said(decided_longer=9, decided_shorter=1, decided_p=0.021)["level"] == "alarm"
+    assert said(decided_longer=1, decided_shorter=9, decided_p=0.021)["level"] == "note"
+    assert said(ties=40)["level"] == "ok"
+    suite = world("pairwise", items=8, judges=["fair"])
+    levels = {f["figure"]: (f["level"], "too few to tell" in f["sentence"]) for f in probed(evalh, suite)["judges"][0]["findings"]}
+    assert levels["padded"] == levels["swapped"] == levels["injection"] == ("note", True)
+    assert "ok" not in {level for level, _ in levels.values()}
+
+
+def test_a_rate_that_is_not_told_from_chance_does_not_exclude_none(evalh: Evalh, world: Callable[..., Path]) -> None:
+    """Not steerable: the interval holds 0 from below; the judges take turns, so a small budget reaches both; the plan says what is left."""
+    suite = world("pairwise", items=12, judges=["kin", "fair"], price=True)
+    short = evalh("audit", "--probe", "--suite", suite, "--budget", "0.03", "--json")
+    assert short.code == 4
+    assert all(judge["swapped"] is not None for judge in short.json["probe"]["judges"])
+    whole = evalh("audit", "--probe", "--suite", suite, "--yes", "--json")
+    assert f"{short.json['probe']['calls']} answers are there already" in whole.err
+    for judge in whole.json["probe"]["judges"]:
+        assert judge["injection"]["steerable"] or judge["injection"]["rate"]["low"] <= 0.0
 
 
 def test_a_budget_stops_a_probe_which_then_goes_on(evalh: Evalh, world: Callable[..., Path]) -> None:

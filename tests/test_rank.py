@@ -183,6 +183,50 @@ def test_a_system_that_never_lost_has_a_rating_and_no_interval_for_it(empty: Pat
     assert "half a tie was added" in evalh("rank", "arena").out.replace("\n   ", "")
 
 
+def test_all_wins_are_ranked_and_too_few_pairs_are_not(empty: Path, evalh: Evalh) -> None:
+    """Ratings without an interval: who won every pair of two is first by the win rate; of five items nothing says who is."""
+
+    def ranks(n: int, run: str) -> list[tuple[Any, ...]]:
+        rows = [verdict(f"i{k:02}", pair, "first" if pair[0] == "a" else "second") for k in range(n) for pair in (("a", "b"), ("b", "a"))]
+        recorded(empty, rows, evalh, run)
+        return [(s["system"], s["rank_low"], s["rank_high"]) for s in evalh("rank", run, "--json").json["judges"][0]["systems"]]
+
+    assert ranks(200, "many") == [("a", 1, 1), ("b", 2, 2)]
+    assert ranks(5, "few") == [("a", None, None), ("b", None, None)]
+    assert [line.split()[-1] for line in evalh("rank", "few").out.splitlines() if line.startswith((" a ", " b "))] == ["–", "–"]
+
+
+def test_systems_that_never_met_share_their_ranks(empty: Path, evalh: Evalh) -> None:
+    """`perfect` beat only `base`: it is before `base`, and whether it is before `good`, nothing says."""
+    recorded(empty, star() + [verdict(f"i{k:02}", ("base", "perfect"), "second") for k in range(40)], evalh)
+    systems = by_system(evalh("rank", "arena", "--json").json["judges"][0])
+    assert {name: (row["rank_low"], row["rank_high"]) for name, row in systems.items()} == {
+        "perfect": (1, 3), "good": (1, 2), "base": (3, 3), "bad": (3, 4)
+    }  # fmt: skip
+
+
+def test_a_judge_that_nobody_could_read_is_told_as_that(empty: Path, evalh: Evalh) -> None:
+    """Verdicts unscored and pairs left out are two counts; where nothing was read no wins are spoken of."""
+    recorded(empty, [verdict(f"i{k:02}", pair, None) for k in range(20) for pair in (("a", "b"), ("b", "a"))], evalh)
+    wrong = " ".join(evalh("rank", "arena", "--unscored", "wrong").out.split())
+    assert "20 pairs, 40 verdicts unscored, 0.0 % tied" in wrong
+    assert "no pair has a winner" in wrong
+    assert "wins all go one way" not in wrong
+    left = " ".join(evalh("rank", "arena").out.split())
+    assert "20 pairs, 40 verdicts unscored, 20 pairs left out" in left
+
+
+def test_families_are_those_of_the_audit(empty: Path, evalh: Evalh) -> None:
+    """By version before name: ChatGPT at gpt-3.5-turbo-0613 is gpt-3.5 for rankings, reports and audits alike."""
+    recorded(empty, [{**row, "judge_version": "gpt-3.5-turbo-0613"} for row in star("ChatGPT")], evalh)
+    found = [
+        evalh(*words, "--json").json["judges"][0]["family"]
+        for words in (("rank", "arena"), ("report", "arena"), ("audit", "--run", "arena"))
+    ]
+    assert found == ["gpt-3.5"] * 3
+    assert "family gpt-3.5" in evalh("report", "arena").out
+
+
 def test_a_run_of_our_own_takes_what_its_suite_compares_with(project: Path, evalh: Evalh) -> None:
     """Both orders are one pair; the baseline is the suite's `against`; simulated judges are called that; pairs that were
     blocked before any judge are counted."""
@@ -256,6 +300,24 @@ def test_length_control_takes_the_advantage_of_length_away(empty: Path, evalh: E
     assert (row["longer_share"], row["n_length_unknown"]) == (75.0, 0)
     assert row["length_coefficient"] > 0
     assert "no item difficulty" in evalh("rank", "arena", "--length-controlled", "--baseline", "base").out
+
+
+def test_without_a_baseline_equal_length_names_the_option(empty: Path, evalh: Evalh) -> None:
+    rows, outputs = lengthy()
+    recorded(empty, rows, evalh, outputs=outputs)
+    assert "`--baseline SYSTEM` names one" in " ".join(evalh("rank", "arena", "--length-controlled").out.split())
+
+
+def test_shares_in_notes_are_written_as_elsewhere(empty: Path, evalh: Evalh) -> None:
+    """`10 %`, with a space, in the note on a system that is hardly ever the longer one."""
+    sizes = [200 if k < 3 else 100 - k // 2 for k in range(60)]
+    outputs = [
+        {"item_id": f"i{k:02}", "system": s, "output": "x" * n} for k, size in enumerate(sizes) for s, n in (("base", 120), ("new", size))
+    ]
+    rows = [verdict(f"i{k:02}", ("base", "new"), "second" if k * 7 % 5 < 2 else "first") for k in range(60)]
+    recorded(empty, rows, evalh, outputs=outputs)
+    row = by_system(evalh("rank", "arena", "--length-controlled", "--baseline", "base", "--json").json["judges"][0])["new"]
+    assert "10 % of its pairs" in row["length_controlled_note"]
 
 
 def test_what_has_no_length_is_left_out_and_counted_or_refused(empty: Path, evalh: Evalh) -> None:

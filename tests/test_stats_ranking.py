@@ -162,7 +162,7 @@ def test_errors_of_ratings_are_the_cluster_sandwich_of_a_logistic_regression() -
     [
         ([(0, 1, 20, 0, 0), (1, 2, 10, 2, 9)], "won, or lost, all"),
         ([(0, 1, 20, 4, 0)], "wins all go one way"),
-        ([(0, 1, 0, 20, 0)], "wins all go one way"),
+        ([(0, 1, 0, 20, 0)], "no pair has a winner"),
         ([(0, 1, 9, 0, 9), (2, 3, 12, 0, 4)], "2 parts that never met"),
     ],
 )
@@ -178,14 +178,14 @@ def test_where_no_ratings_exist_half_a_tie_is_added_and_said(tally: list[tuple[i
 
 
 def test_a_gap_takes_no_interval_from_systems_on_the_baselines_side() -> None:
-    """0 and 1 are comparable, 2 lost everything: 1 keeps its interval, 2 has a rating without one and ranks anywhere."""
+    """0 and 1 are comparable, 2 lost everything: 1 keeps its interval, 2 has a rating without one and ranks below who beat it."""
     made = davidson(outcomes([(0, 1, 15, 3, 10), (0, 2, 20, 0, 0)]), 3, 0)
     one, two = made.estimates[1], made.estimates[2]
     assert one.low is not None
     assert two.value is not None
     assert two.value < -2
     assert (two.low, two.why) == (None, made.note)
-    assert (made.rank_low[2], made.rank_high[2]) == (1, 3)
+    assert (made.rank_low[2], made.rank_high[2]) == (2, 3)
 
 
 def test_few_items_give_ratings_without_intervals_and_a_system_nobody_scored_has_none() -> None:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evalh.audit.load import BoolArray, FloatArray, IntArray
+from evalh.audit.load import BoolArray, FloatArray, IntArray, Labels, Verdicts
 from evalh.audit.units import TIE, joint
-from evalh.audit.view import Bench, Read, View, read
+from evalh.audit.view import UNREAD, Bench, Read, View, read
 from evalh.records import Estimate
 from evalh.stats.association import (
     agreement_rate,
@@ -44,14 +44,40 @@ def figure(name: str, estimate: Estimate | None, why: str = "") -> dict[str, Any
     return {name: told["value"], f"{name}_estimate": told}
 
 
-def why_not(view: View) -> str | None:
+def why_not(bench: Bench, view: View) -> str | None:
     """Why this judge cannot be compared with people at all."""
-    return view.apart or (None if (view.truth >= 0).any() else NO_LABELS)
+    return view.apart or (None if (view.truth >= 0).any() else _unmet(bench, view))
+
+
+def _unmet(bench: Bench, view: View) -> str:
+    """Why no label meets a verdict: there is none, or items, kinds, systems, aspects or trials differ."""
+    labels, said = bench.material.labels, bench.material.verdicts
+    n = len(labels.item)
+    if not n:
+        return NO_LABELS
+    if (bench.units.label_unit[view.unit] >= 0).any():
+        return "people have no consensus on anything that this judge judged"
+    start = f"none of the {n:,} labels meets a verdict of this judge" if n > 1 else "the one label meets no verdict of this judge"
+    near = np.flatnonzero(np.isin(labels.item, said.item[view.rows]))
+    if not near.size:
+        return f"{start}: they are about other items" if n > 1 else f"{start}: it is about another item"
+    near = near[labels.pairwise[near] == view.pairwise]
+    if not near.size:
+        return f"{start}: {'labels score single outputs and it compares pairs' if view.pairwise else 'labels compare pairs and it scores'}"
+    row = view.rows[said.item[view.rows] == labels.item[near[0]]][0]
+    theirs, ours = _named(bench, labels, int(near[0])), _named(bench, said, int(row))
+    if {*theirs} == {*ours}:
+        return f"{start}: they are of other systems, aspects or trials"
+    return f"{start}: labels name systems such as {' and '.join(theirs)}, verdicts {' and '.join(ours)}"
+
+
+def _named(bench: Bench, rows: Labels | Verdicts, place: int) -> list[str]:
+    return [bench.material.systems[code] for code in (rows.first[place], rows.second[place]) if code >= 0] or ["none"]
 
 
 def agreement(bench: Bench, view: View) -> dict[str, Any]:
     """Agreement by the rule, strict, and without ties; kappa, weighted kappa, chance and what the judge is beside it."""
-    why = why_not(view)
+    why = why_not(bench, view)
     made = read(view, bench.unscored)
     strict = read(view, "wrong")
     if why is None and not made.truth.size:
@@ -65,13 +91,14 @@ def agreement(bench: Bench, view: View) -> dict[str, Any]:
             "guessing": None,
             "prevalence": None,
             "verdict_on_judge": None,
+            "verdict_on_judge_why": why,
             "macro": None,
             "classes": view.classes,
         }
     rate = agreement_rate(made.hit, made.cluster, **bench.options)
     kappa = cohen_kappa(made.truth, made.answer, made.cluster, classes=max(made.classes, 2), **bench.options)
     chance = float(np.bincount(made.truth).max() / len(made.truth))
-    guessing = 1 / made.used if made.used > 1 else None
+    guessing, beside, beside_why = _beside(view, made, rate, kappa.estimate, chance)
     return {
         **figure("agreement", rate),
         **figure("agreement_strict", agreement_rate(strict.hit, strict.cluster, **bench.options)),
@@ -82,7 +109,8 @@ def agreement(bench: Bench, view: View) -> dict[str, Any]:
         "bias_index": kappa.bias,
         "chance": chance,
         "guessing": guessing,
-        "verdict_on_judge": beside_chance(rate, kappa.estimate, guessing),
+        "verdict_on_judge": beside,
+        "verdict_on_judge_why": beside_why,
         "macro": _macro(made),
         "classes": view.classes,
     }
@@ -94,15 +122,24 @@ def _macro(made: Read) -> dict[str, float | None]:
     return {name: None if value is None else value * made.classes / made.used for name, value in found.items()}
 
 
-def beside_chance(rate: Estimate, kappa: Estimate, guessing: float | None) -> str | None:
-    """Whether a judge does better than guessing: by kappa's interval, or by that of the agreement; None where neither can be given."""
+def _beside(view: View, made: Read, rate: Estimate, kappa: Estimate, chance: float) -> tuple[float | None, str | None, str | None]:
+    """What guessing gets, whether the judge does better, or why that cannot be told.
+
+    By kappa's interval; without one by that of the agreement: a pair has two sides, and three where people call ties; of classes
+    naming the commonest is no achievement.
+    """
+    seen = np.unique(made.truth)
+    guessing = 1 / (2 + bool((view.truth == TIE).any())) if view.pairwise else 1 / made.used if made.used > 1 else None
     if (kappa.high is not None and kappa.high < 0) or (guessing is not None and rate.high is not None and rate.high < guessing):
-        return "worse than chance"
+        return guessing, "worse than chance", None
     if kappa.low is not None:
-        return "better than chance" if kappa.low > 0 else "no better than chance"
-    if guessing is None or rate.low is None:
-        return None
-    return "better than chance" if rate.low > guessing else "no better than chance"
+        return guessing, "better than chance" if kappa.low > 0 else "no better than chance", None
+    if rate.low is None:
+        return guessing, None, rate.why
+    if not view.pairwise and len(seen) < 2:
+        return guessing, None, "people gave one answer throughout: there is nothing to tell apart"
+    floor = guessing if view.pairwise else chance
+    return guessing, "better than chance" if floor is not None and rate.low > floor else "no better than chance", None
 
 
 def _without_ties(bench: Bench, view: View) -> dict[str, Any]:
@@ -132,19 +169,20 @@ def _weighted(bench: Bench, view: View, used: int) -> dict[str, Any]:
 def both_orders(bench: Bench, view: View) -> dict[str, Any] | None:
     """S1 and S2 of MT-Bench: the two orders of a pair as one vote, a tie where they disagree. None where no pair has both."""
     said = bench.material.verdicts
-    known = said.order_known[view.rows] & (view.truth >= 0) & (view.answer >= 0)
+    known = said.order_known[view.rows] & (view.truth >= 0)
     if not view.pairwise or not known.any():
         return None
     rows, front = view.rows[known], said.first[view.rows[known]] == bench.units.low[view.unit[known]]
     ask = joint(view.unit[known], said.repeat[rows])
-    votes = np.full((int(ask.max()) + 1, 2), -1)
-    votes[ask, front.astype(int)] = view.answer[known]
+    votes, shown = np.full((int(ask.max()) + 1, 2), UNREAD), np.zeros((int(ask.max()) + 1, 2), dtype=bool)
+    votes[ask, front.astype(int)], shown[ask, front.astype(int)] = view.answer[known], True
     one = np.unique(ask, return_index=True)[1]
     truth, cluster = view.truth[known][one], view.cluster[known][one]
-    both = (votes >= 0).all(axis=1)
+    unread = (votes < 0).any(axis=1)
+    both = shown.all(axis=1) & (~unread | (bench.unscored == "wrong"))
     if not both.any():
         return None
-    vote = np.where(votes[:, 0] == votes[:, 1], votes[:, 0], TIE)[both]
+    vote = np.where(unread, UNREAD, np.where(votes[:, 0] == votes[:, 1], votes[:, 0], TIE))[both]
     truth, cluster = truth[both], cluster[both]
     firm = (vote != TIE) & (truth != TIE)
     s1 = agreement_rate(vote == truth, cluster, **bench.options)
@@ -173,10 +211,12 @@ def ceiling(bench: Bench, view: View) -> dict[str, Any] | None:
 
 def detected(bench: Bench, view: View) -> dict[str, Any]:
     """How well a judge tells good from bad, and how lenient it is; null with the reason where nothing says what passes."""
-    why = why_not(view)
-    if view.pairwise or why:
+    why = why_not(bench, view)
+    if view.pairwise:
         why = why or "pairs: neither output passes or fails"
         return {"detection": None, "detection_why": why, "leniency": None, "leniency_why": why}
+    if why:
+        return {"detection": None, "detection_why": why, **_leniency_of_scores(bench, view, why)}
     good, passed, cluster, missing = _good(bench, view)
     if missing:
         return {"detection": None, "detection_why": missing, **_leniency_of_scores(bench, view, missing)}

@@ -12,6 +12,7 @@ from evalh.audit.agreeing import _good, empty, figure
 from evalh.audit.biases import plain, votes
 from evalh.audit.kin import OWN, Kinship
 from evalh.audit.load import FloatArray, IntArray
+from evalh.audit.units import joint
 from evalh.audit.view import MOST_CLASSES, Bench, View
 from evalh.records import Estimate
 from evalh.stats.association import agreement_rate, cohen_kappa, pearson
@@ -136,6 +137,11 @@ def _mean_scores(bench: Bench, view: View) -> FloatArray:
     return np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
 
+BASIS = {
+    True: "one vote per judge and unit: both orders and all repeats together, a tie where they split evenly",
+    False: "one vote per judge and unit: all repeats together, none where they split evenly",
+}  # of pairs, of single outputs
+
 # ---- the panel ------------------------------------------------------------------------------------------------------
 
 
@@ -143,10 +149,13 @@ def panel_document(panel: Panel) -> dict[str, Any]:
     """`effective_judges` and `panel`: what the judges of one kind are worth together, and which one could go."""
     kinds = [[n for n, view in enumerate(panel.views) if view.pairwise is kind and not view.apart] for kind in (True, False)]
     columns = max(kinds, key=len)
+    if (panel.truth != MISSING).any():  # who has nothing read beside a label is no judge of this panel
+        columns = [n for n in columns if (panel.views[n].scored & (panel.views[n].truth >= 0)).any()]
     names = [panel.views[n].fact.title for n in columns]
     left_out = [view.fact.title for n, view in enumerate(panel.views) if n not in columns]
     if len(columns) < 2:
-        return {"effective_judges": empty("fewer than two judges of one kind"), "panel": None}
+        why = "fewer than two judges of one kind have answers to compare with labels one to one" if len(panel.views) > 1 else "one judge"
+        return {"effective_judges": empty(why), "panel": None}
     coded, truth, cluster = panel.compact(columns)
     if not (truth != MISSING).any():
         return {"effective_judges": empty("no label tells a right verdict from a wrong one"), "panel": None}
@@ -160,7 +169,9 @@ def panel_document(panel: Panel) -> dict[str, Any]:
         "n_incomplete": found.n_incomplete,
         "n_eff_gls": found.gls,
         "mean_correlation": found.mean_correlation,
+        "basis": BASIS[panel.views[columns[0]].pairwise],
         "accuracy": found.accuracy.model_dump(),
+        **_single(panel, columns),
         "without": plain(found.without),
         "drop": found.drop,
         "reason": found.reason,
@@ -170,6 +181,20 @@ def panel_document(panel: Panel) -> dict[str, Any]:
     }
     document["sentence"] = _panel_sentence(len(names), found.kish, document)
     return {"effective_judges": found.kish.model_dump(), "panel": plain(document)}
+
+
+def _single(panel: Panel, columns: Sequence[int]) -> dict[str, Any]:
+    """`single`: each judge alone on the majority's own basis; and `best_single`, the one most often right (METHODS §7.3 d)."""
+    votes = panel.votes[:, columns]
+    counted = (panel.truth != MISSING) & ((votes != MISSING).sum(axis=1) > 1)
+    found: list[dict[str, Any]] = []
+    for place, column in zip(columns, votes.T, strict=True):
+        rows = counted & (column != MISSING)
+        if rows.any():
+            right = agreement_rate(column[rows] == panel.truth[rows], panel.cluster[rows], **panel.bench.options)
+            found.append({"judge": panel.views[place].fact.title, "n": int(rows.sum()), "accuracy": right.model_dump()})
+    found.sort(key=lambda one: -one["accuracy"]["value"])
+    return {"single": found, "best_single": found[0]["judge"] if found else None}
 
 
 def _panel_sentence(judges: int, kish: Estimate, document: dict[str, Any]) -> str:
@@ -210,15 +235,16 @@ def _blind_spot(bench: Bench, place: int, view: View, kin: Kinship) -> tuple[Est
     good, passed, cluster, missing = _good(bench, rows)
     if missing:
         return None, missing
-    system, item = units.low[rows.unit], units.item[rows.unit]
+    said, system = bench.material.verdicts, units.low[rows.unit]
+    asked_of = joint(units.item[rows.unit], said.aspect[rows.rows], said.trial[rows.rows])
     mine = np.isin(system, own)
-    wrong_on = np.full(int(units.item.max()) + 1, MISSING)
-    wrong_on[item[mine]] = ~good[mine]
-    asked = ~mine & (wrong_on[item] != MISSING)
+    wrong_on = np.full(int(asked_of.max()) + 1, MISSING)
+    np.maximum.at(wrong_on, asked_of[mine], (~good[mine]).astype(np.int64))  # of two own answers one that is wrong counts
+    asked = ~mine & (wrong_on[asked_of] != MISSING)
     if not asked.any():
         return None, "no item has both its own labelled output and another system's"
     found = shared_blind_spot(
-        passed[asked].astype(np.int64), (~good[asked]).astype(np.int64), wrong_on[item[asked]], cluster[asked],
+        passed[asked].astype(np.int64), (~good[asked]).astype(np.int64), wrong_on[asked_of[asked]], cluster[asked],
         **bench.options,
     )  # fmt: skip
     return found, None if found is not None else "too few wrong outputs on one of the two sides"

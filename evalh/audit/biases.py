@@ -10,6 +10,7 @@ from evalh.audit.agreeing import empty, figure, why_not
 from evalh.audit.load import NONE, FloatArray, IntArray
 from evalh.audit.units import TIE, joint
 from evalh.audit.view import Bench, View
+from evalh.errors import InputError
 from evalh.records import Estimate
 from evalh.stats.bias import length_score, position, repeat_stability, score_stability, score_use, verbosity
 from evalh.stats.calibration import calibration
@@ -30,7 +31,10 @@ def position_of(bench: Bench, view: View) -> dict[str, Any]:
     rows, unit = view.rows[known], view.unit[known]
     wins = np.where(said.winner[rows] < 0, np.nan, 1 - said.winner[rows] / 2)
     order = (said.first[rows] != bench.units.low[unit]).astype(np.int64)
-    found = position(unit, wins, order, said.repeat[rows], view.cluster[known], unscored=bench.unscored, **bench.options)
+    try:
+        found = position(unit, wins, order, said.repeat[rows], view.cluster[known], unscored=bench.unscored, **bench.options)
+    except InputError as error:
+        return {"position": None, "position_why": f"{error.what}; number them by repeat"}
     document = {
         **figure("first_share", found.first_share),
         "p_value": found.p_value,
@@ -145,7 +149,7 @@ def calibration_of(bench: Bench, view: View) -> dict[str, Any]:
     sure = bench.material.verdicts.confidence[view.rows]
     told = ~np.isnan(sure) & view.scored
     why = None if told.any() else "the judge states no confidence (score, probs or samples)"
-    why = why or why_not(view)
+    why = why or why_not(bench, view)
     rows = told & (view.truth >= 0)
     if why or not rows.any():
         return {"calibration": None, "calibration_why": why or "no labelled verdict states a confidence"}

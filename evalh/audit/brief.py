@@ -12,9 +12,11 @@ import numpy as np
 
 from evalh.audit.agreeing import NO_LABELS, why_not
 from evalh.audit.biases import position_of, repeats_of
+from evalh.audit.kin import kinship
 from evalh.audit.load import load
 from evalh.audit.units import meet
 from evalh.audit.view import Bench, View, read, view_of
+from evalh.judging.families import Families
 from evalh.judging.names import judge_title
 from evalh.records import Estimate
 from evalh.stats.association import agreement_rate
@@ -23,7 +25,9 @@ from evalh.stats.scores import ScoreColumns, fold_columns, mean_of_columns
 from evalh.store.store import Store
 
 
-def judge_figures(store: Store, run: Mapping[str, Any], *, unscored: Unscored = "exclude") -> list[dict[str, Any]]:
+def judge_figures(
+    store: Store, run: Mapping[str, Any], *, unscored: Unscored = "exclude", families: Families | None = None
+) -> list[dict[str, Any]]:
     """Per judge and prompt, by name: what its verdicts come to. `run` is a row of `find_run`; none where it has no verdicts."""
     material = load(store, [run], lengths=False)
     if not material.judges:
@@ -33,10 +37,11 @@ def judge_figures(store: Store, run: Mapping[str, Any], *, unscored: Unscored = 
     seats: dict[tuple[str, str, str], list[int]] = {}
     for place, fact in enumerate(material.judges):
         seats.setdefault((fact.judge, fact.prompt or "", fact.kind), []).append(place)
-    return [_figures(bench, places) for _, places in sorted(seats.items())]
+    known = kinship(material, families or Families.load()).judges
+    return [_figures(bench, places, known) for _, places in sorted(seats.items())]
 
 
-def _figures(bench: Bench, places: list[int]) -> dict[str, Any]:
+def _figures(bench: Bench, places: list[int], families: list[str | None]) -> dict[str, Any]:
     view, facts = view_of(bench, places), [bench.material.judges[place] for place in places]
     versions = sorted({fact.version for fact in facts if fact.version})
     one = facts[0]
@@ -45,7 +50,7 @@ def _figures(bench: Bench, places: list[int]) -> dict[str, Any]:
         "judge_version": ", ".join(versions) or None,
         "prompt": one.prompt,
         "title": judge_title(one.judge, versions[0] if len(versions) == 1 else None, one.prompt),
-        "family": next((fact.family for fact in facts if fact.family), None),
+        "family": next((family for place, fact in zip(places, facts, strict=True) if (family := families[place] or fact.family)), None),
         "simulated": any(fact.simulated for fact in facts),
         "same_family": any(fact.same_family for fact in facts),
         "n_verdicts": len(view.rows),
@@ -59,7 +64,7 @@ def _figures(bench: Bench, places: list[int]) -> dict[str, Any]:
 
 
 def _agreement(bench: Bench, view: View, unscored: Unscored) -> dict[str, Any]:
-    why = why_not(view)
+    why = why_not(bench, view)
     made = read(view, unscored)
     if why is not None or not made.truth.size:
         nobody = "no labels in this run" if why == NO_LABELS else why

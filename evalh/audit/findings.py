@@ -16,6 +16,7 @@ CONSISTENT, UNFAIR = 0.8, 0.05  # METHODS §1.1
 STABLE = 0.9
 ECE = 0.1
 FEW_LEVELS = 1.5  # METHODS §1.7
+TIES = 0.9  # share of ties from which a judge of pairs tells nothing apart
 ORDER = {"alarm": 0, "note": 1, "ok": 2}
 
 
@@ -30,7 +31,8 @@ class Finding(NamedTuple):
 
 def findings(judge: Figures) -> list[dict[str, str]]:
     """The findings about one judge (its part of the document), alarms first."""
-    made = [f for about in ABOUT for f in about(judge)]
+    unread = judge["n_verdicts"] and judge["n_unscored"] == judge["n_verdicts"]
+    made = [f for about in ((_unscored,) if unread else ABOUT) for f in about(judge)]
     return [finding._asdict() for finding in sorted(made, key=lambda f: ORDER[f.level])]
 
 
@@ -48,15 +50,38 @@ def number(estimate: Figures) -> str:
     return text if estimate.get("low") is None else f"{text} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
 
 
+def points(estimate: Figures) -> str:
+    """`+4 points [+1, +7]`."""
+    text = f"{_signed(estimate['value'])} point{'' if _signed(estimate['value']) in ('+1', '-1') else 's'}"
+    return text if estimate.get("low") is None else f"{text} [{_signed(estimate['low'])}, {_signed(estimate['high'])}]"
+
+
+def _signed(share: float) -> str:
+    whole = round(100 * share)
+    return f"{whole:+d}" if whole else "0"
+
+
+def _apart(estimate: Figures, more: str, fewer: str, rest: str) -> str:
+    """`5 points fewer with it [-9, -1]`: the sign is in the word."""
+    size, _, spread = points(estimate).partition(" [")
+    text = f"{size.lstrip('+-')} {fewer if size.startswith('-') else more} {rest}"
+    return f"{text} [{spread}" if spread else text
+
+
 def _unscored(judge: Figures) -> Iterator[Finding]:
     if not judge["n_unscored"]:
         return
     share = judge["n_unscored"] / judge["n_verdicts"]
     reasons = "; ".join(f"{reason} ({n})" for reason, n in list(judge["unscored_reasons"].items())[:3])
+    if share == 1:
+        said = f"None of its {judge['n_verdicts']} verdicts could be read: {reasons}."
+        yield Finding("unscored_rate", "alarm", said, "Read the replies: nothing can be said of this judge.")
+        return
+    are = "is" if judge["n_unscored"] == 1 else "are"
     yield Finding(
         "unscored_rate",
         "alarm" if share >= UNREAD else "note",
-        f"{judge['n_unscored']} of {judge['n_verdicts']} verdicts are unscored ({100 * share:.1f} %): {reasons}.",
+        f"{judge['n_unscored']} of {judge['n_verdicts']} verdicts {are} unscored ({100 * share:.1f} %): {reasons}.",
         "Read the replies; what is unscored is in no figure unless it says so, and `agreement_strict` counts it as wrong.",
     )
 
@@ -67,7 +92,8 @@ def _agreement(judge: Figures) -> Iterator[Finding]:
         yield _scores(judge["scores"])
         return
     if agreed["value"] is None:
-        yield Finding("agreement", "note", f"Nothing says how far it agrees with people: {agreed['why']}.", "Let people label a sample.")
+        said = f"Nothing says how far it agrees with people: {agreed['why']}."
+        yield Finding("agreement", "note", said, "Let people label a sample (`evalh label`).")
         return
     chance = f"; always naming the commonest answer gets {100 * judge['chance']:.0f} %"
     said = f"{told(agreed)} of labelled verdicts agree with people{chance}"
@@ -80,14 +106,14 @@ def _agreement(judge: Figures) -> Iterator[Finding]:
     elif beside == "no better than chance":
         yield Finding("agreement", "alarm", f"No better than chance: {said}{small}.", "Do not use this judge here, or label more to tell.")
     elif beside is None:
-        yield Finding("agreement", "note", f"{said}: too few to say more{small}.", "Label more items.")
+        yield Finding("agreement", "note", f"{said}: {judge['verdict_on_judge_why'] or 'too few to say more'}{small}.", "Label more items.")
     else:
         yield Finding("agreement", "ok", f"Better than chance: {said}{small}.", "Compare it with how far people agree with each other.")
     ceiling = judge["human_agreement"]
     if ceiling and ceiling["low"] is not None and agreed["high"] is not None and agreed["high"] < ceiling["low"]:
         yield Finding(
             "human_agreement", "note", f"Two people agree on {told(ceiling)} of these units, more often than this judge does with them.",
-            "Correct its scores with labels (`evalh estimate`), or improve its prompt.",
+            "Read its verdicts beside labels only, or improve its prompt.",
         )  # fmt: skip
 
 
@@ -128,7 +154,7 @@ def _position(judge: Figures) -> Iterator[Finding]:
                 "position", "note", f"No position figure: {judge['position_why']}.", "Record the order shown, or ask both orders."
             )
         return
-    consistency, first, fairness = position["consistency_estimate"], position["first_share_estimate"], position["fairness"]
+    consistency, first = position["consistency_estimate"], position["first_share_estimate"]
     if not position["n_pairs"] or consistency["value"] is None:
         share = (
             f"{told(first)} of its preference goes to the output shown first"
@@ -141,23 +167,37 @@ def _position(judge: Figures) -> Iterator[Finding]:
     changed = {"value": 1 - consistency["value"], "low": None}
     if consistency["low"] is not None:
         changed = {"value": 1 - consistency["value"], "low": 1 - consistency["high"], "high": 1 - consistency["low"]}
-    flips = f"{told(changed)} of pairs change with the order"
+    unread = sum(position["counts"].values()) < position["n_pairs"]  # they count against it
+    flips = f"{told(changed)} of pairs change with the order{' or could not be read' if unread else ''}"
     noise = position.get("excess_inconsistency")
     again = "" if noise is None else f"; asked the same again, {100 * (1 - judge['repeat_agreement']['value']):.0f} % change too"
-    leans = fairness["low"] is not None and (fairness["low"] > UNFAIR or fairness["high"] < -UNFAIR)
-    if leans:
-        side = "second" if fairness["value"] > 0 else "first"
+    side, proven = _lean(position)
+    share = f"{told(first)} of its preference goes to the output shown first"
+    slight = f"; it leans to the {side} place ({share}), not provably by more than {100 * UNFAIR:.0f} points" if side else ""
+    if consistency["low"] is None:
+        yield Finding("position", "note", f"Too few pairs to tell what the order does: {flips}{small}.", "Judge more pairs in both orders.")
+    elif proven:
         yield Finding(
-            "position", "alarm", f"Prefers the output shown {side}: {flips}{again}{small}.",
+            "position", "alarm", f"Prefers the output shown {side}: {share}; {flips}{again}{small}.",
             "Ask both orders and average, or drop this judge.",
         )  # fmt: skip
     elif consistency["value"] < CONSISTENT:
+        slight = slight or "; with no proof that it leans to one place"
         yield Finding(
-            "position", "alarm", f"Inconsistent: {flips}{again}, with no proof that it leans to one place{small}.",
-            "Ask both orders and count a changed verdict as a tie.",
-        )  # fmt: skip
+            "position", "alarm", f"Inconsistent: {flips}{again}{slight}{small}.", "Ask both orders and count a changed verdict as a tie."
+        )
     else:
-        yield Finding("position", "ok", f"Mostly the same in both orders: {flips}{again}{small}.", "Go on asking both orders.")
+        yield Finding("position", "ok", f"Mostly the same in both orders: {flips}{again}{slight}{small}.", "Go on asking both orders.")
+
+
+def _lean(position: Figures) -> tuple[str | None, bool]:
+    """The place to which it surely leans, by fairness or by the first share; and whether by more than UNFAIR, for which fairness speaks."""
+    fairness, first = position["fairness"], position["first_share_estimate"]
+    proven = fairness["low"] is not None and (fairness["low"] > UNFAIR or fairness["high"] < -UNFAIR)
+    for found, none, sign in ((fairness, 0.0, 1), (first, 0.5, -1)):
+        if found["low"] is not None and not found["low"] <= none <= found["high"]:
+            return ("second" if sign * (found["value"] - none) > 0 else "first"), proven
+    return None, False
 
 
 def _verbosity(judge: Figures) -> Iterator[Finding]:
@@ -169,7 +209,7 @@ def _verbosity(judge: Figures) -> Iterator[Finding]:
         yield Finding("verbosity", "note", f"Too little to tell whether length sways it: {slope['why']}.", "Judge more pairs.")
         return
     human = length["basis"] == "human"
-    adds = f"{100 * doubling['value']:+.0f} points" if judge["kind"] == "pairwise" else f"{doubling['value']:+.2f} on its scale"
+    adds = points(doubling) if judge["kind"] == "pairwise" else f"{number(doubling)} on its scale"
     shown = f"doubling the length brings {adds}{' at equal human verdict' if human else ''}"
     shown = f"the longer output wins {told(share)}, and {shown}" if share["value"] is not None else shown
     if slope["low"] <= 0 <= slope["high"]:
@@ -190,31 +230,32 @@ def _preference(judge: Figures) -> Iterator[Finding]:
         if excess is None or excess["value"] is None or (name == "family_preference" and judge["self_preference"] == excess):
             continue
         control = judge[f"{name}_detail"].get("controlled")
-        said = f"Outputs of {whose} win {100 * excess['value']:+.0f} points more with it than with people"
+        said = f"Outputs of {whose} win {_apart(excess, 'more', 'fewer', 'with it than with people')}"
         if excess["low"] is None:
             yield Finding(name, "note", f"{said}; too few for an interval.", "Label more such pairs.")
         elif control and control["low"] is not None and control["low"] > 0:
-            shown = f"{said}, and {100 * control['value']:+.0f} points more than with judges of other families on the same pairs."
+            shown = f"{said}, and {_apart(control, 'more', 'fewer', 'than with judges of other families on the same pairs')}."
             yield Finding(name, "alarm", shown, f"Do not let it judge {whose}.")
         elif excess["low"] > 0:
             yield Finding(
                 name, "note", f"{said}; judges of other families do not show that it is kinship.", "Ask judges of other families too."
             )
         else:
-            yield Finding(name, "ok", f"{said}: no proof of a preference.", "Nothing to do.")
+            none = "if anything, the opposite" if excess["high"] < 0 else "no proof"
+            yield Finding(name, "ok", f"{said}: {none} of a preference.", "Nothing to do.")
 
 
 def _leniency(judge: Figures) -> Iterator[Finding]:
     lenient = judge["leniency"]
     if lenient is None or lenient["low"] is None:
         return
-    said = f"{100 * lenient['value']:+.0f} points [{100 * lenient['low']:+.0f}, {100 * lenient['high']:+.0f}]"
+    act = "Read its scores beside labels only (`evalh label`)."
     if lenient["low"] > 0:
-        yield Finding("leniency", "alarm", f"Lenient: it scores {said} above people.", "Correct its scores with labels (`evalh estimate`).")
+        yield Finding("leniency", "alarm", f"Lenient: it scores {_apart(lenient, 'above', 'below', 'people')}.", act)
     elif lenient["high"] < 0:
-        yield Finding("leniency", "note", f"Severe: it scores {said} beside people.", "Correct its scores with labels (`evalh estimate`).")
+        yield Finding("leniency", "note", f"Severe: it scores {_apart(lenient, 'above', 'below', 'people')}.", act)
     else:
-        yield Finding("leniency", "ok", f"As strict as people: {said}.", "Nothing to do.")
+        yield Finding("leniency", "ok", f"No proof that it is more or less strict than people: {points(lenient)}.", "Nothing to do.")
 
 
 def _repeats(judge: Figures) -> Iterator[Finding]:
@@ -235,12 +276,20 @@ def _confidence(judge: Figures) -> Iterator[Finding]:
     ranks = found["auroc"]["value"]
     said = f"Its confidence is off by {told(found['ece'])} on average"
     said += f"; the surer of two verdicts is the right one {100 * ranks:.0f} % of the time (AUROC)." if ranks is not None else "."
-    act = "Do not read its confidence as a probability." if bad else "Its confidence may serve to choose what people see."
-    yield Finding("calibration", "note" if bad else "ok", said, act)
+    sorts = found["auroc"]["low"] is not None and found["auroc"]["low"] > 0.5
+    good = sorts and found["ece"]["high"] is not None and found["ece"]["high"] <= ECE
+    act = "Do not read its confidence as a probability." if bad else "Nothing proves that its confidence tells right from wrong."
+    act = "Its confidence may serve to choose what people see." if sorts and not bad else act
+    yield Finding("calibration", "ok" if good else "note", said, act)
 
 
 def _levels(judge: Figures) -> Iterator[Finding]:
     use = judge["score_use"]
+    if judge["kind"] == "pairwise":  # which of two systems wins says nothing of a scale: only ties do
+        if use is not None and use["tie_rate"] >= TIES and judge["n_verdicts"] >= 10:
+            said = f"Nearly always a tie: {100 * use['tie_rate']:.0f} % of its verdicts."
+            yield Finding("score_use", "note", said, "It cannot tell these outputs apart; use harder items or a sharper rubric.")
+        return
     if use is None or use.get("effective_levels") is None or use["effective_levels"] >= FEW_LEVELS or judge["n_verdicts"] < 10:
         return
     said = f"Nearly always the same answer: {use['effective_levels']:.1f} effective levels, one of them {100 * use['modal_share']:.0f} %."

@@ -82,7 +82,7 @@ def _too_small(view: View) -> str | None:
     if not labelled.size or view.apart:
         return None
     if items < agreeing.MIN_ITEMS:
-        return f"indicative: {items} labelled items of {agreeing.MIN_ITEMS}"
+        return f"indicative: {items} labelled item{'s' if items > 1 else ''} of {agreeing.MIN_ITEMS}"
     classes = np.bincount(labelled, minlength=len(view.classes))
     rare = [name for name, n in zip(view.classes, classes, strict=True) if 0 < n < agreeing.MIN_CLASS]
     return f"indicative: fewer than {agreeing.MIN_CLASS} labels of {', '.join(rare)}" if rare else None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalh.errors import UsageError
-from evalh.judging.names import judge_title, parse_judge_name
+from evalh.judging.names import JudgeName, judge_title, parse_judge_name
 from evalh.store.judged import (
     families_of_systems,
     item_columns,
@@ -26,7 +26,7 @@ from evalh.store.judged import (
     unscored_reasons,
     verdict_columns,
 )
-from evalh.store.runs import find_run
+from evalh.store.runs import find_run, list_runs
 from evalh.store.store import Store
 
 IntArray = npt.NDArray[np.int64]
@@ -115,28 +115,45 @@ def runs_to_audit(store: Store, names: Sequence[str]) -> list[dict[str, Any]]:
     if not names:
         newest = runs_with_verdicts(store)[:1]
         if not newest:
-            raise UsageError(
-                "no run holds verdicts or labels", where=str(store.path), hint="`evalh run` asks judges, `evalh import` reads them"
-            )
+            probes = [run["run_id"] for run in list_runs(store) if run["kind"] == "probe"]
+            hint = f"a probe is shown by its name: --run {probes[0]}" if probes else "`evalh run` asks judges, `evalh import` reads them"
+            raise UsageError("no run holds verdicts or labels", where=str(store.path), hint=hint)
         names = newest
     return list({run["run_id"]: run for run in (find_run(store, name) for name in names)}.values())
 
 
-def chosen_judges(known: Sequence[dict[str, Any]], wanted: Sequence[str]) -> list[dict[str, Any]]:
-    """The judges that `JUDGE[@VERSION][#PROMPT]` name; all where none is named. Raises UsageError with near matches."""
+def chosen_judges(store: Store, known: Sequence[dict[str, Any]], wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """The judges that `[JUDGE][@VERSION][#PROMPT]` name; all where none is named. Raises UsageError with near matches, or the run meant."""
     if not wanted:
         return list(known)
     found: dict[int, dict[str, Any]] = {}
     for text in wanted:
         whole = judge_title(text, None, None)
         name = parse_judge_name(text)
-        hits = [row for row in known if name.matches(row["judge"], row["version"], row["prompt"]) or row["judge"] == whole]
+        hits = [row for row in known if row["judge"] == whole or _matches(name, row)]
         if not hits:
+            if _is_run(store, text):
+                raise UsageError(f"no judge `{text}` in these runs", hint=f"`{text}` is a run: --run {text}")
             titles = [judge_title(row["judge"], row["version"], row["prompt"]) for row in known]
             near = get_close_matches(text, titles, n=3, cutoff=0.3) or titles[:5]
             raise UsageError(f"no judge `{text}` in these runs", hint=f"near: {', '.join(near)}" if near else "these runs hold no verdicts")
         found |= {row["code"]: row for row in hits}
     return [row for row in known if row["code"] in found]
+
+
+def _matches(name: JudgeName, row: dict[str, Any]) -> bool:
+    """A part that is left out matches all, the judge's own name too; an empty text names nobody."""
+    if not name.judge and (name.version or name.prompt):
+        name = name._replace(judge=row["judge"])
+    return name.matches(row["judge"], row["version"], row["prompt"])
+
+
+def _is_run(store: Store, name: str) -> bool:
+    try:
+        find_run(store, name)
+    except UsageError:
+        return False
+    return bool(name)
 
 
 def load(store: Store, runs: Sequence[Mapping[str, Any]], judges: Sequence[str] = (), *, lengths: bool = True) -> Material:
@@ -147,7 +164,7 @@ def load(store: Store, runs: Sequence[Mapping[str, Any]], judges: Sequence[str] 
     ids = [run["run_id"] for run in runs]
     with store.reading():
         known = judges_of_runs(store, ids)
-        asked_for = {row["code"] for row in chosen_judges(known, judges)}
+        asked_for = {row["code"] for row in chosen_judges(store, known, judges)}
         names = names_of_runs(store, ids)
         said = verdict_columns(store, ids)
         texts = length_columns(store, ids) if lengths else None

@@ -34,6 +34,7 @@ def _parts(bench: Bench, view: View, code: IntArray, names: list[str], what: str
         position = position_of(bench, rows)["position"]
         items = len(np.unique(rows.cluster[rows.truth >= 0]))
         labelled = bool((view.truth >= 0).any())
+        told = f"{items} labelled item{'' if items == 1 else 's'}"
         found.append({
             what: names[part],
             "n": len(rows.rows),
@@ -44,6 +45,6 @@ def _parts(bench: Bench, view: View, code: IntArray, names: list[str], what: str
             "kappa_estimate": said["kappa_estimate"],
             "first_share": position["first_share_estimate"] if position else None,
             "verdict_on_judge": said["verdict_on_judge"],
-            "note": f"indicative: {items} labelled items of {MIN_ITEMS}" if labelled and items < MIN_ITEMS else None,
+            "note": f"indicative: {told} of {MIN_ITEMS}" if labelled and items < MIN_ITEMS else None,
         })  # fmt: skip
     return found

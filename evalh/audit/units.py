@@ -53,7 +53,7 @@ class Units(NamedTuple):
     item: IntArray
     label_unit: IntArray  # unit → place in People.key, -1 where nobody labelled it
     truth: IntArray  # unit → code, UNLABELLED or NO_CONSENSUS; pairs: FRONT, TIE, BACK
-    front: IntArray  # pairs: the system that the label names first, else the first by name
+    front: IntArray  # pairs: the system that the label names first; the first by name where it names none, or always the winner
     answer: IntArray  # verdict → code in the unit's orientation, -1 unscored
     answers: Answers
 
@@ -141,6 +141,9 @@ def _people(material: Material, answers: Answers, keys: _Keys) -> People:
     kept = np.sort(given[::-1][last]) if given.size else given
     known, first_row, unit = np.unique(key[kept], return_index=True, return_inverse=True)
     turned = np.where(rows.pairwise[kept][first_row], rows.first[kept][first_row] > rows.second[kept][first_row], False)
+    said = rows.winner[kept][rows.pairwise[kept]]
+    if len(np.unique(said[said != TIE])) < 2:  # labels that name the chosen one first: their order would tell the answer
+        turned = np.zeros(len(known), dtype=bool)
     shown = rows.first[kept] == np.where(turned, high[kept][first_row], low[kept][first_row])[unit]
     answer = np.where(rows.pairwise[kept] & ~shown, 2 - answer[kept], answer[kept])
     truth, same, pairs = _consensus(unit, answer, len(known))

@@ -109,6 +109,13 @@ def _apart(bench: Bench, answer: IntArray, truth: IntArray) -> str | None:
     numeric, both = np.isnan(number[theirs]), np.isnan(number[ours])
     if numeric.all() != both.all() or numeric.any() != both.any():
         return "the judge gives scores and people name classes" if both.any() else "the judge names classes and people give scores"
+    shared = np.intersect1d(theirs, ours)
+    if both.all() and not len(shared):
+        said, meant = ([bench.units.answers.names[code] for code in some] for some in (theirs, ours))
+        if len({name.casefold() for name in said} & {name.casefold() for name in meant}) or min(len(said), len(meant)) > 1:
+            return f"other names: the judge says {', '.join(said[:5])}; people say {', '.join(meant[:5])}"
+    if not both.any() and len(shared) < 2 and min(len(theirs), len(ours)) > 1:
+        return "other scales: judge and people share fewer than two scores, see the correlations in `scores`"
     many = len(np.union1d(theirs, ours))
     if not both.any() and many > MOST_CLASSES:
         return f"scores on {many} levels: equality says nothing, see the correlations in `scores`"

@@ -25,7 +25,7 @@ def run_probe(
     """Plan, ask for consent, ask the judges, show what was found; the exit code."""
     from evalh.costs import way_out
     from evalh.prepare import prepare
-    from evalh.probe.asking import Asking, probe
+    from evalh.probe.asking import Asking, answered_before, probe
     from evalh.probe.plan import plan_document
     from evalh.probe.questions import chosen_seats, materials
     from evalh.report.probe_terminal import print_plan
@@ -42,9 +42,12 @@ def run_probe(
     store = open_store(store_at, config)
     seats, found = chosen_seats(prepared, judges), materials(prepared, store)
     plan = plan_document(prepared, seats, found)
-    print_plan({**plan, "of_items": prepared.suite_items, "budget_usd": budget})
-    _consent(yes=yes, budget=budget)
-    with watching(f"{prepared.suite.name}: probe", plan["calls"]) as watch:
+    before = answered_before(prepared, seats, store)
+    print_plan({**plan, "of_items": prepared.suite_items, "budget_usd": budget, "before": before})
+    if not _agreed(yes=yes, budget=budget, simulated=all(judge["simulated"] for judge in plan["judges"])):
+        note("nothing was asked")
+        return int(ExitCode.DONE)
+    with watching(f"{prepared.suite.name}: probe", plan["calls"], "calls") as watch:
         outcome = probe(Asking(prepared, seats, found, plan, budget), store, watch)
     code = _explain(outcome, way_out(prepared, budget))
     if code != ExitCode.INTERRUPTED and not isinstance(outcome.error, StoreBusy):
@@ -52,14 +55,16 @@ def run_probe(
     return int(code)
 
 
-def _consent(*, yes: bool, budget: float | None) -> None:
+def _agreed(*, yes: bool, budget: float | None, simulated: bool) -> bool:
     """Nothing is spent that nobody agreed to."""
     if yes:
-        return
+        return True
     if sys.stdin.isatty() and sys.stderr.isatty():
-        click.confirm("Ask?", abort=True, err=True)
-    elif budget is None:
-        raise UsageError("this would ask live judges, and nobody is here to confirm it", hint="add --yes, or --budget USD")
+        return click.confirm("Ask?", err=True)
+    if budget is None:
+        judges = "simulated judges" if simulated else "live judges"
+        raise UsageError(f"this would ask {judges}, and nobody is here to confirm it", hint="add --yes, or --budget USD")
+    return True
 
 
 def _explain(outcome: ProbeOutcome, way_out: str) -> ExitCode:

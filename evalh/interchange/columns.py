@@ -186,8 +186,15 @@ def _careful_label(data: Row, path: Path, line: int) -> Row:
 
 def _label_columns(rows: Sequence[Row], columns: Columns) -> Columns:
     numbers = {name: _floats(columns[name]) for name in ("score", "inclusion_probability")}
-    meta = _json("labels", "meta", [values or None for values in _meta(rows, columns)])
-    return {**columns, **numbers, "systems": list(map(tuple, columns["systems"])), "meta": meta}
+    given = _meta(rows, columns)
+    meta = _json("labels", "meta", [values or None for values in given])
+    return {**columns, **numbers, "systems": list(map(tuple, columns["systems"])), "meta": meta, "trial": list(map(_trial, given))}
+
+
+def _trial(meta: Row | None) -> int | None:
+    """The trial that a recorded label speaks of: no field of labels.jsonl, so it stands under `meta`."""
+    trial = (meta or {}).get("trial")
+    return trial if type(trial) is int and trial >= 0 else None
 
 
 # ---- looks and turns ------------------------------------------------------------------------------------------------
@@ -247,7 +254,7 @@ def _one_system(systems: tuple[str, ...]) -> bool:
 
 
 def _two_systems(systems: tuple[str, ...]) -> bool:
-    return len(systems) == 2 and systems[0] != systems[1] and "" not in systems
+    return len(systems) == 2 and systems[0] != systems[1] and "" not in systems and TIE not in systems
 
 
 def _fits(systems: tuple[str, ...], verdict: str | None, winner: str | None) -> bool:

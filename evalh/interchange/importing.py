@@ -114,8 +114,9 @@ def _identify(run: str, tables: dict[str, Table]) -> None:
         key = ("item_id", "judge", "judge_version", "prompt", "systems", "trial", "aspect", "repeat")
         verdicts["verdict_id"] = content_hashes(("import", run), [verdicts[name] for name in key])
     if labels:
-        unit = ("item_id", "annotator", "systems", "aspect")
-        labels["label_id"] = content_hashes(("import", run), [labels[name] for name in unit])
+        unit = [labels[name] for name in ("item_id", "annotator", "systems", "aspect")]
+        unit += [labels["trial"]] if any(trial is not None for trial in labels["trial"]) else []
+        labels["label_id"] = content_hashes(("import", run), unit)
 
 
 # ---- what is found ---------------------------------------------------------------------------------------------------

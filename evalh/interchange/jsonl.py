@@ -307,6 +307,8 @@ def _check_systems(row: RecordedJudgment | RecordedLabel, path: Path, line: int)
     if named != len(row.systems) or (named != 2 if row.kind == "pairwise" else named > 1):
         fault = f"{row.kind} needs {'two different systems' if row.kind == 'pairwise' else 'one system'}"
         refuse(path, line, "systems", fault, _VERDICT_HINTS["systems"])
+    if row.kind == "pairwise" and TIE in row.systems:
+        refuse(path, line, "systems", "a system of a pair is called `tie`", "give it another name: `tie` says that nobody wins")
 
 
 def _check_at(at: str | None, path: Path, line: int) -> None:

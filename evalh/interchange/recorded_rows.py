@@ -58,7 +58,7 @@ class Recorded:
         if not table.columns:
             return [], []
         get, given = self._hashes.get, table.columns
-        trials = given.get("trial") or [0] * len(table.lines)
+        trials = [trial or 0 for trial in given["trial"]]
         found = [[get((i, s, t)) for s in some] for i, some, t in zip(given["item_id"], given["systems"], trials, strict=True)]
         return found, [n for n, hashes in enumerate(found) if None in hashes] if self._has_outputs else []
 
@@ -224,4 +224,5 @@ def _label_columns(recorded: Recorded) -> Mapping[str, list[Any]]:
     given = recorded.labels.columns
     if not given:
         return {}
-    return {**given, "output_hash": [hashes[0] if len(hashes) == 1 else None for hashes in recorded.label_hashes]}
+    kept = {name: column for name, column in given.items() if name != "trial"}
+    return {**kept, "output_hash": [hashes[0] if len(hashes) == 1 else None for hashes in recorded.label_hashes]}

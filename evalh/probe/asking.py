@@ -32,7 +32,7 @@ from evalh.rows import golden_row, item_columns, now, output_columns, verdict_co
 from evalh.sides import JudgeSeat, open_line
 from evalh.store.journal import Journal, alone
 from evalh.store.ledger import paid_for
-from evalh.store.probes import set_back_probe
+from evalh.store.probes import probe_calls, set_back_probe
 from evalh.store.resume import stored_items, versions_of
 from evalh.store.runs import unfinished_run
 from evalh.store.store import Store
@@ -89,7 +89,7 @@ def probe(asking: Asking, store: Store, watch: Watch | None = None) -> ProbeOutc
     lines = _lines(asking, store)
     budget = budget_of(prepared, asking.budget_usd)
     check_prices(list(lines.values()), budget)
-    key = content_hash(KIND, prepared.run_key, [seat.seat for seat in asking.seats], REPEATS)
+    key = _key(prepared, asking.seats)
     with alone(store, f"{prepared.suite.name}-{KIND}-{key}", f"a probe of suite {prepared.suite.name}"):
         store.fold_journals()
         run_id = unfinished_run(store, key)
@@ -110,6 +110,20 @@ def probe(asking: Asking, store: Store, watch: Watch | None = None) -> ProbeOutc
                 outcome.status, outcome.error = "failed", error
                 journal.leave(keep=True)
     return outcome
+
+
+def _key(prepared: Prepared, seats: Sequence[JudgeSeat]) -> str:
+    """The same for the same command: by it an unfinished probe is found again."""
+    return content_hash(KIND, prepared.run_key, [seat.seat for seat in seats], REPEATS)
+
+
+def answered_before(prepared: Prepared, seats: Sequence[JudgeSeat], store: Store) -> dict[str, Any] | None:
+    """The unfinished probe that would go on, None where there is none: run, calls, cost_usd, cost_is_whole, cached."""
+    if not store.exists():
+        return None
+    store.fold_journals()
+    run_id = unfinished_run(store, _key(prepared, seats))
+    return None if run_id is None else {"run": run_id, **probe_calls(store, run_id)}
 
 
 def _lines(asking: Asking, store: Store) -> dict[str, Line]:
@@ -185,7 +199,7 @@ class _Work:
     ) -> None:
         self._asking, self._engine, self._lines = asking, engine, lines
         self._journal, self._progress, self._watch = journal, progress, watch
-        self._left: Iterator[Question] = (q for seat in asking.seats for q in questions(asking.prepared, seat, asking.found))
+        self._left = _in_turn([questions(asking.prepared, seat, asking.found) for seat in asking.seats])
         self._stored: set[tuple[str, str, int]] = set()  # outputs that are on their way into the store
         self.over_budget = False
 
@@ -235,6 +249,17 @@ class _Work:
         progress.spent_usd = self._engine.spending.spent_usd
         if self._watch is not None:
             self._watch(progress)
+
+
+def _in_turn(judges: list[Iterator[Question]]) -> Iterator[Question]:
+    """A question of each judge in turn: where the money ends, all have come equally far."""
+    while judges:
+        for one in list(judges):
+            question = next(one, None)
+            if question is None:
+                judges.remove(one)
+            else:
+                yield question
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -17,10 +17,12 @@ from evalh.sides import JudgeSeat
 
 
 def plan_document(prepared: Prepared, seats: Sequence[JudgeSeat], found: Sequence[Material]) -> dict[str, Any]:
-    """Calls, tokens, money and time by judge and probe. Upper bounds: answers that are known already only lower them."""
+    """Calls, tokens, money and time by judge and probe: answers that are known already lower them, and a reply that cannot be read is
+    asked for again, which comes to `more_calls` at most."""
     judges = [_judge_plan(prepared, seat, found) for seat in seats]
     costs = [j["cost_usd"] for j in judges]
     calls = sum(j["calls"] for j in judges)
+    attempts = prepared.panel.attempts if prepared.panel else 1
     prices = [p for asked, p in prices_of(prepared).items() if asked in {"#".join(seat.seat) for seat in seats}]
     return {
         "suite": prepared.suite.name,
@@ -28,6 +30,7 @@ def plan_document(prepared: Prepared, seats: Sequence[JudgeSeat], found: Sequenc
         "items": len(found),
         "judges": judges,
         "calls": calls,
+        "more_calls": calls * (attempts - 1),
         "tokens": sum(j["tokens"] for j in judges),
         "cost_usd": None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
         "seconds": math.ceil(calls / prepared.config.in_flight) * SECONDS_PER_CALL,
@@ -92,7 +95,7 @@ def _why_unrecognised(prepared: Prepared, seat: JudgeSeat, found: Sequence[Mater
     known = [family for name in families if name and (family := prepared.families.get(name)) is not None]
     if not any(prepared.families.shared_lineage(seat.family, family) for family in known):
         return (
-            f"no output is of the judge's family {seat.family.name}: the family guard keeps them apart;"
+            "no output is of the judge's own family: the family guard keeps them apart;"
             " a suite with such outputs beside others, and allow_same_family, can ask"
         )
     return "no item has an output of the judge's family beside one of another family that is known"

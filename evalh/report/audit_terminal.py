@@ -91,13 +91,23 @@ def _figures(judge: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         left = {"in one order": position["n_one_order"], "with an unscored verdict": position["n_unscored_pairs"]}
         left |= {"verdicts of unknown order": position["n_order_unknown"]}
         told = "".join(f", {n} {what}" for what, n in left.items() if n)
-        yield "consistency", f"{_share(position['consistency_estimate'])} of {count(position['n_pairs'], 'pair')}{told}"
+        if position["n_pairs"]:
+            yield "consistency", f"{_share(position['consistency_estimate'])} of {count(position['n_pairs'], 'pair')}{told}"
+        else:
+            yield "consistency", f"no pair was shown in both orders{' and read in both' if position['n_unscored_pairs'] else ''}{told}"
         yield "first share", f"{_share(position['first_share_estimate'])} ({position['basis']})"
-        yield "fairness", f"{_plain(position['fairness'])} (−1 first … +1 second)"
+        if position["n_pairs"]:
+            yield "fairness", f"{_plain(position['fairness'])} (−1 first … +1 second)"
+    length = judge["verbosity"]
+    if length:
+        told = f"coefficient {_plain(length['coefficient_estimate'])}, doubling {_plain(length['doubling'])}"
+        yield "length", f"{told} (basis: {length['basis']})"
     for row in judge["scores"] or ():
         name = f"{row['aspect']}: " if row["aspect"] else ""
         told = f"{name}Pearson {_plain(row['pearson'])}, Spearman {_plain(row['spearman'])}, Kendall {_plain(row['kendall'])}"
-        yield "scores", f"{told}, within items {_plain(row['kendall_within_item'])}; n {row['n']}"
+        told += f", within items {_plain(row['kendall_within_item'])},"
+        told += f" mean difference {_plain(row['mean_difference'])}; n {row['n']}"
+        yield "scores", told
     for name in ("detection", "position", "verbosity", "self_preference", "family_preference", "leniency", "calibration"):
         if judge[name] is None and name not in _UNASKED[judge["kind"] == "pairwise"]:
             yield f"no {name.replace('_', ' ')}", judge[f"{name}_why"]
@@ -133,12 +143,17 @@ def _pairs(document: Mapping[str, Any]) -> Iterator[Line]:
     yield "judges beside each other", "bold"
     for pair in pairs[:MOST_PAIRS]:
         yield from _wrapped(f"{'!!' if pair['flagged'] else '  '} {pair['a']} – {pair['b']}", indent=0, hang=5)
+        together = pair["score_correlation"]
+        if pair["agreement"] is None and together and together["value"] is not None:
+            yield from _wrapped(f"scores correlate {_plain(together)} (Pearson); n {together['n']}", indent=5)
+            continue
         told = f"agree {_share(pair['agreement_estimate'])}" if pair["agreement"] is not None else pair["agreement_estimate"]["why"]
         told += f", kappa {_plain(pair['kappa_estimate'])}" if pair["kappa"] is not None else ""
         if pair["error_correlation"] is not None:
             told += f"; errors correlate {_plain(pair['error_correlation_estimate'])}: {pair['why']}"
         else:
-            told += f"; no error correlation: {pair['error_correlation_estimate']['why'] or pair['why']}"
+            why = pair["error_correlation_estimate"]["why"] or pair["why"]
+            told += f"; no error correlation{f': {why}' if why not in told else ''}"
         yield from _wrapped(told, indent=5, style="red" if pair["flagged"] else "")
     if len(pairs) > MOST_PAIRS:
         yield f"   and {len(pairs) - MOST_PAIRS} more pairs: --json has them all", ""
@@ -153,7 +168,11 @@ def _panel(document: Mapping[str, Any]) -> Iterator[Line]:
         yield from _wrapped(f"no effective number of judges: {document['effective_judges']['why']}", indent=2)
         return
     yield from _wrapped(panel["sentence"], indent=2)
+    yield from _wrapped(panel["basis"], indent=2)
     yield from _wrapped(f"majority agrees with people {_share(panel['accuracy'])}, n {panel['n']}", indent=2)
+    for place, one in enumerate(panel["single"]):
+        best = ", the best single judge" if not place else ""
+        yield from _wrapped(f"{one['judge']} alone {_share(one['accuracy'])}, n {one['n']}{best}", indent=4)
     if not panel["drop"]:
         yield from _wrapped(f"none to drop: {panel['reason']}", indent=2)
     for told in (panel["note"], f"left out: {', '.join(panel['left_out'])}" if panel["left_out"] else None):
@@ -165,10 +184,9 @@ def _system_errors(document: Mapping[str, Any]) -> Iterator[Line]:
     if rows:
         yield "judges and the systems they judge", "bold"
     for row in rows:
-        yield from _wrapped(
-            f"{row['judge']}: passes wrong answers {100 * row['uplift']['value']:+.0f} points more often where its own answer is wrong too"
-            f" ({_plain(row['uplift'])})", indent=2
-        )  # fmt: skip
+        gap = round(100 * row["uplift"]["value"])
+        told = f"{count(abs(gap), 'point')} {'less' if gap < 0 else 'more'} often where its own answer is wrong too"
+        yield from _wrapped(f"{row['judge']}: passes wrong answers {told} ({_plain(row['uplift'])})", indent=2)
 
 
 def _annotators(document: Mapping[str, Any]) -> Iterator[Line]:
@@ -183,9 +201,8 @@ def _annotators(document: Mapping[str, Any]) -> Iterator[Line]:
         alphas = ", ".join(
             f"{name} {_plain(row['estimates'][name])}" for name in ("nominal", "ordinal", "interval") if row[name] is not None
         )
-        yield from _row(
-            _short(row["aspect"] or "whole", LABEL), f"alpha {alphas or '–'}; {row['n_units']} units, {row['n_ratings']} ratings", indent=2
-        )
+        told = f"alpha {alphas or '–'}; {count(row['n_units'], 'unit')}, {count(row['n_ratings'], 'rating')}"
+        yield from _row(_short(row["aspect"] or "whole", LABEL), told, indent=2)
     for pair in people["pairs"][:MOST_ANNOTATORS]:
         estimate = pair["kappa_estimate"]
         kappa = _plain(estimate) if estimate else f"{pair['kappa']:.2f}" if pair["kappa"] is not None else "–"

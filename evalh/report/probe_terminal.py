@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from evalh.cli.common import console, dollars, interval, note, percent, printable, table
@@ -18,12 +18,14 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     left_out = f" (the first of {plan['of_items']}: --limit takes more)" if plan["of_items"] > plan["items"] else ""
     out.print(printable(f"probe of {plan['suite']}: {plan['kind']}, {plan['items']} items{left_out}"), markup=False, soft_wrap=True)
     rows = [_planned(judge) for judge in plan["judges"]]
-    columns = ["judge", "swapped", "padded", "repeated", "recognises", "injection", "calls", "tokens", "cost"]
-    out.print(table("", columns, rows, right=range(1, len(columns))))
-    for judge in plan["judges"]:
-        for probe, why in judge["why"].items():
-            note(printable(f"  {judge['judge']}: no {probe}: {why}"))
-    note(f"  at most {plan['calls']} calls, {plan['tokens']:,} tokens, {_money(plan)}, about {plan['seconds']:.0f} s")
+    out.print(table("", ["judge", "calls", "tokens", "cost"], rows, right=(1, 2, 3)))
+    for said in _by_judges(plan["judges"]):
+        note(printable(f"  {said}"))
+    note(f"  about {plan['calls']} calls, {plan['tokens']:,} tokens, {_money(plan)}, {plan['seconds']:.0f} s")
+    if plan["more_calls"]:
+        note(f"  and up to {plan['more_calls']} calls more where a reply cannot be read: it is asked for again")
+    if plan["before"] is not None:
+        note(_left(plan))
     if plan["budget_usd"] is not None:
         note(f"  stops before it exceeds {dollars(plan['budget_usd'])}")
     for model in dict.fromkeys(plan["unpriced"]):
@@ -35,8 +37,27 @@ def print_plan(plan: Mapping[str, Any]) -> None:
 
 def _planned(judge: Mapping[str, Any]) -> list[Any]:
     names = [judge["judge"], "(simulated)" * judge["simulated"], "SAME FAMILY, allowed" if judge["same_family"] else ""]
-    calls = [part["calls"] or "–" for part in judge["probes"].values()]
-    return [" ".join(filter(None, names)), *calls, judge["calls"], f"{judge['tokens']:,}", dollars(judge["cost_usd"])]
+    return [" ".join(filter(None, names)), f"{judge['calls']:,}", f"{judge['tokens']:,}", dollars(judge["cost_usd"])]
+
+
+def _by_judges(judges: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Calls by probe, and why one asks nothing: what is the same of several judges is said once."""
+    said: dict[str, list[str]] = {}
+    for judge in judges:
+        calls = ", ".join(f"{name} {part['calls']}" for name, part in judge["probes"].items() if part["calls"])
+        for line in (calls, *(f"no {probe}: {why}" for probe, why in judge["why"].items())):
+            said.setdefault(line, []).append(judge["judge"])
+    return [f"{', '.join(names)}: {line}" for line, names in said.items()]
+
+
+def _left(plan: Mapping[str, Any]) -> str:
+    """Of a probe that goes on: what is there already, and what is left to pay."""
+    before = plan["before"]
+    there = min(before["calls"] + before["cached"], plan["calls"])
+    left = plan["calls"] - there
+    cost = "cost unknown" if plan["cost_usd"] is None else f"about {dollars(plan['cost_usd'] * left / max(1, plan['calls']))}"
+    paid = f"{dollars(before['cost_usd'])} paid"
+    return f"  goes on with {before['run']}: {there} answers are there already ({paid}), about {left} calls are left ({cost})"
 
 
 def _money(plan: Mapping[str, Any]) -> str:
@@ -92,6 +113,8 @@ def _padded(section: Mapping[str, Any]) -> Iterator[str]:
         if "share" in one:
             both = f"in both orders {interval(one['strict'])}, in one or both {interval(one['lenient'])}"
             yield f"{what}: preferred to itself {interval(one['share'])}; {both}; {one['n']} pairs"
+            alone = f"longer {one['decided_longer']}, shorter {one['decided_shorter']} (exact test, p {one['decided_p']:.3g})"
+            yield f"  ties {one['ties']} of {one['n_verdicts']} verdicts ({percent(one['tie_share'], 0)}); items decided: {alone}"
         else:
             yield f"{what}: score changes by {_signed(one['change'])}; {one['higher']} up, {one['lower']} down of {one['n']}"
 

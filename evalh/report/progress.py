@@ -12,13 +12,13 @@ LINE_EVERY_S = 5.0
 
 
 @contextmanager
-def watching(title: str, total: int) -> Iterator[Callable[[Any], None]]:
+def watching(title: str, total: int, unit: str = "items") -> Iterator[Callable[[Any], None]]:
     """A function to call with a Progress after every item."""
     if sys.stderr.isatty():
         with _bar(title, total) as watch:
             yield watch
     else:
-        yield _lines(title)
+        yield _lines(title, unit)
 
 
 @contextmanager
@@ -38,14 +38,14 @@ def _bar(title: str, total: int) -> Iterator[Callable[[Any], None]]:
         yield lambda p: bar.update(task, completed=p.done, total=p.total, told=_told(p))
 
 
-def _lines(title: str) -> Callable[[Any], None]:
+def _lines(title: str, unit: str) -> Callable[[Any], None]:
     last = time.monotonic()
 
     def watch(progress: Any) -> None:
         nonlocal last
         if progress.done == progress.total or time.monotonic() - last > LINE_EVERY_S:
             last = time.monotonic()
-            sys.stderr.write(f"{title}: {progress.done}/{progress.total} items, {_told(progress)}\n")
+            sys.stderr.write(f"{title}: {progress.done}/{progress.total} {unit}, {_told(progress)}\n")
             sys.stderr.flush()
 
     return watch

@@ -38,8 +38,9 @@ def _line(text: str) -> str:
 
 def _wrapped(text: str, indent: int = 2) -> list[str]:
     """A sentence in lines of at most 80 columns, following ones further in."""
-    text = _line(text)  # before it is measured: what cannot be printed takes more room as text
-    return wrap(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2), break_on_hyphens=False) or [""]
+    text = _line(text).replace(" %", "\0%")  # before it is measured: what cannot be printed takes more room as text
+    parts = wrap(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2), break_on_hyphens=False)
+    return [part.replace("\0", " ") for part in parts] or [""]
 
 
 def _head(document: Mapping[str, Any]) -> list[str]:
@@ -56,7 +57,8 @@ def _head(document: Mapping[str, Any]) -> list[str]:
 
 def _judge(judge: Mapping[str, Any], title: str, document: Mapping[str, Any]) -> list[str]:
     marks = ["SIMULATED"] * bool(judge.get("simulated")) + ["SAME FAMILY (allowed)"] * bool(judge.get("same_family"))
-    told = [*marks, count(judge["n_pairs"], "pair"), f"{judge['n_unscored_pairs']} unscored"]
+    told = [*marks, count(judge["n_pairs"], "pair"), f"{count(judge['n_unscored'], 'verdict')} unscored"]
+    told += [f"{count(judge['n_unscored_pairs'], 'pair')} left out"] if judge["n_unscored_pairs"] else []
     told += [f"{judge['tie_rate']:.1f} % tied"] if judge["tie_rate"] is not None else []
     against = f"baseline {judge['baseline']}" if judge["baseline"] else "no baseline"
     lines = _wrapped(f"{title}: {', '.join(told)}", indent=0) + _wrapped(f"{against} ({judge['baseline_why']})")

@@ -15,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from evalh.records import Estimate
-from evalh.stats.intervals import FloatArray, too_few
+from evalh.stats.intervals import FloatArray, mean_interval, too_few
 
 IntArray = npt.NDArray[np.int64]
 
 ELO = 400 / log(10)  # Elo points in a unit of theta
 HALF_TIE = 0.25  # half a tie is a quarter of a win for each side
 _STEPS = 200
+_DRAWS = 2000  # of the interval of a win rate
 _DONE = 1e-10
+_FLAT = 1e-12  # a variance below it is none
 
 
 class Outcomes(NamedTuple):
@@ -43,7 +45,7 @@ class Ratings(NamedTuple):
     theta: FloatArray  # (S,); NaN: no scored pair
     covariance: FloatArray  # (S, S), of theta; NaN where there is no interval
     estimates: list[Estimate]
-    rank_low: list[int | None]  # best rank that the intervals of the differences allow; 1 is the best
+    rank_low: list[int | None]  # best rank that the intervals of the differences allow; 1 is the best; None: there are none
     rank_high: list[int | None]
     nu: float  # Davidson's tie parameter; 0: no pair was tied
     note: str | None  # what was added so that ratings exist, and why
@@ -59,12 +61,13 @@ class _Tally(NamedTuple):
     tie: FloatArray
 
 
-def davidson(outcomes: Outcomes, systems: int, baseline: int | None, *, level: float = 0.95) -> Ratings:
+def davidson(outcomes: Outcomes, systems: int, baseline: int | None, *, seed: int = 0, level: float = 0.95) -> Ratings:
     """Maximum likelihood by Newton's method; covariance is the sandwich H⁻¹(Σ s_g s_gᵀ)H⁻¹·G/(G−1) over clusters, with t.
 
     Ratings exist where no group of systems always wins against the rest. Else half a tie is added for every two systems
     that met (and for every two of different parts, where the systems fall into parts that never met), `note` says so, and only what
-    lies on the baseline's side of the gap has an interval.
+    lies on the baseline's side of the gap has an interval. Where a difference has none, the pairs of just the two systems decide
+    their ranks: who is ahead has a win rate (a tie is one half) whose interval leaves 1/2 out.
     """
     used = np.unique(np.concatenate([outcomes.lo, outcomes.hi]))
     if baseline not in used:
@@ -91,8 +94,13 @@ def davidson(outcomes: Outcomes, systems: int, baseline: int | None, *, level: f
         known[:] = False
     elif note:
         why = note
+    flat = np.diag(covariance) < _FLAT
+    if base is not None:
+        flat[base] = False
+    if flat.any() and not why:
+        known, why = known & ~flat, "all its pairs came out alike: nothing varies"
     covariance[~known, :] = covariance[:, ~known] = np.nan
-    return _ratings(data, used, systems, theta, covariance, base, clusters, level, np.exp(log_nu), why, note)
+    return _ratings(data, used, systems, theta, covariance, base, clusters, level, np.exp(log_nu), why, note, seed)
 
 
 def _nothing(systems: int, level: float) -> Ratings:
@@ -129,6 +137,8 @@ def _existence(tally: _Tally, count: int) -> tuple[IntArray | None, str | None]:
     added = "so half a tie was added for every two systems"
     if islands > 1:
         return part, f"the systems fall into {islands} parts that never met, {added}"
+    if not (tally.win_hi.any() or tally.win_lo.any()):
+        return None, f"no pair has a winner, {added} that met"
     if parts > 1:
         return part, f"some systems won, or lost, all their pairs, {added} that met"
     if tally.tie.any() and not _wins_bound(tally, count):
@@ -257,9 +267,24 @@ def _sandwich(data: Outcomes, theta: FloatArray, log_nu: float, hessian: FloatAr
 # ---- what is told ---------------------------------------------------------------------------------------------------
 
 
+def _head_to_head(data: Outcomes, wanted: npt.NDArray[np.bool_], seed: int, level: float) -> FloatArray:
+    """Who is ahead by the win rate of two systems on their own pairs: 1 j before i, -1 i before j, 0 undecided, NaN no interval."""
+    order = np.full(wanted.shape, np.nan)
+    for lo, hi in np.unique(np.column_stack([data.lo, data.hi]), axis=0).tolist():
+        if not wanted[lo, hi]:
+            continue
+        at = (data.lo == lo) & (data.hi == hi)
+        share = np.clip((1 + data.win_hi[at] - data.win_lo[at]) / 2, 0.0, 1.0)
+        found = mean_interval(share, clusters=data.cluster[at].astype(np.uint64), seed=seed, level=level, draws=_DRAWS)
+        if found.low is not None and found.high is not None:
+            order[lo, hi] = float(found.low > 0.5) - float(found.high < 0.5)
+            order[hi, lo] = -order[lo, hi]
+    return order
+
+
 def _ratings(
     data: Outcomes, used: IntArray, systems: int, theta: FloatArray, covariance: FloatArray, base: int | None, clusters: int,
-    level: float, nu: float, why: str | None, note: str | None,
+    level: float, nu: float, why: str | None, note: str | None, seed: int,
 ) -> Ratings:  # fmt: skip
     """Ratings of all systems from those of the ones that met somebody."""
     from scipy.special import stdtrit
@@ -268,7 +293,9 @@ def _ratings(
     variance = np.diag(covariance)
     difference = theta[None, :] - theta[:, None]  # of j from i
     half = t * np.sqrt(np.maximum(variance[None, :] + variance[:, None] - 2 * covariance, 0.0))
-    above, below = (difference - half > 0).sum(axis=1), (difference + half < 0).sum(axis=1)
+    order = np.sign(difference) * (np.abs(difference) > half)  # 1: j is ahead of i, -1 behind, 0 undecided
+    order = np.where(np.isnan(half), _head_to_head(data, np.isnan(half), seed, level), order)
+    above, below, told = (order > 0).sum(axis=1), (order < 0).sum(axis=1), ~np.isnan(order).all(axis=1)
     pairs = np.bincount(np.concatenate([data.lo, data.hi]), minlength=len(used))
     whole = np.full(systems, np.nan)
     whole[used] = theta
@@ -280,7 +307,8 @@ def _ratings(
     ranks_high: list[int | None] = [None] * systems
     for at, code in enumerate(used.tolist()):
         given, n = float(theta[at]), int(pairs[at])
-        ranks_low[code], ranks_high[code] = 1 + int(above[at]), len(used) - int(below[at])
+        if told[at]:
+            ranks_low[code], ranks_high[code] = 1 + int(above[at]), len(used) - int(below[at])
         if at == base:
             estimates[code] = Estimate(value=0.0, level=level, n=n, method="Davidson", why="the baseline: ratings are relative to it")
         elif np.isnan(variance[at]):

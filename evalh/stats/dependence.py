@@ -166,7 +166,8 @@ def _cmh(counts: IntArray) -> float | None:
 def _indicative(n: int, errors: int) -> str | None:
     if n >= MIN_ITEMS and errors >= MIN_ERRORS:
         return None
-    return f"indicative: {n} items and {errors} errors of a judge, of {MIN_ITEMS} and {MIN_ERRORS} that a correlation of errors needs"
+    wrong = f"{errors} error{'' if errors == 1 else 's'} of the judge that errs least"
+    return f"indicative: {n} items and {wrong}; a correlation of errors needs {MIN_ITEMS} items and {MIN_ERRORS} errors of each judge"
 
 
 # ---- a panel --------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def _thin(share: float) -> str | None:
     if THIN <= share <= 1 - THIN:
         return None
     side = "longer" if share < THIN else "shorter"
-    return f"the {side} output in fewer than {THIN:.0%} of its pairs: equal length is nearly extrapolated"
+    return f"the {side} output in fewer than {100 * THIN:.0f} % of its pairs: equal length is nearly extrapolated"
 
 
 def _refusal(longer: FloatArray) -> str | None:
@@ -163,7 +163,7 @@ def _estimate(model: _Model, clusters: IntArray, fit: _Fit, *, seed: int, level:
     values = np.concatenate([_redrawn(model, part[:, code] * model.weight, fit) for part in np.array_split(counts, PARTS)])
     lost = float(np.isnan(values).mean())
     if lost > _UNSTABLE:
-        why = f"unstable: {lost:.0%} of the resamples have no finite fit"
+        why = f"unstable: {100 * lost:.0f} % of the resamples have no finite fit"
         return Estimate(value=value, level=level, method=model.label, why=why, clusters=groups, seed=seed)
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     method = f"{model.label}; bootstrap by cluster, {DRAWS} draws"

@@ -1,7 +1,7 @@
 """What an audit asks the store: verdicts, labels and lengths of runs by column, and the names behind their codes.
 
 Texts that repeat travel as 64-bit hashes (0: none) and their names once: two hundred thousand verdicts are a few arrays.
-A verdict without a version takes the one version that its judge has in the run: a call that failed reports none.
+An unscored verdict without a version takes the one version that its judge has in the run: a call that failed reports none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _VERSION = """
     FROM verdicts WHERE list_contains($runs, run_id) GROUP BY ALL
 """
 _JUDGED = f"""
-    SELECT v.*, coalesce(nullif(v.judge_version, ''), o.only_version) AS version, coalesce(v.prompt, '') AS asked
+    SELECT v.*, coalesce(v.prompt, '') AS asked,
+        coalesce(nullif(v.judge_version, ''), CASE WHEN v.status = 'scored' THEN '' ELSE o.only_version END) AS version
     FROM verdicts v JOIN ({_VERSION}) o ON o.run_id = v.run_id AND o.judge = v.judge AND o.prompt IS NOT DISTINCT FROM v.prompt
     WHERE list_contains($runs, v.run_id)
 """
@@ -89,13 +90,13 @@ def sampled_columns(store: Store, runs: Sequence[str]) -> dict[str, Any]:
 def label_columns(store: Store, runs: Sequence[str]) -> dict[str, Any]:
     """One row per label, oldest first: item, annotator, pairwise, first, second, aspect, label (hashes), trial, winner, value.
 
-    `trial` is that of the task, 0 where the label names its output, -1 where it speaks of any. `winner` as in
+    `trial` is that of the task, or what a recorded label says; -1 where it speaks of any. `winner` as in
     `verdict_columns`, of the systems as they stand in the label.
     """
     sql = f"""
         SELECT hash(l.run_id, l.item_id) AS item, hash(annotator) AS annotator, kind = 'pairwise' AS pairwise,
             {_TEXT.format("systems[1]")} AS first, {_TEXT.format("systems[2]")} AS second, {_TEXT.format("aspect")} AS aspect,
-            {_TEXT.format("label")} AS label, coalesce(t.trial, CASE WHEN l.output_hash IS NULL THEN -1 ELSE 0 END) AS trial,
+            {_TEXT.format("label")} AS label, coalesce(t.trial, TRY_CAST(json_extract_string(l.meta, '$.trial') AS INTEGER), -1) AS trial,
             CASE WHEN winner = systems[1] THEN 0 WHEN winner = 'tie' THEN 1 WHEN winner = systems[2] THEN 2 ELSE -1 END AS winner,
             score AS value
         FROM labels l LEFT JOIN (SELECT task_id, any_value(trial) AS trial FROM label_tasks GROUP BY task_id) t USING (task_id)
@@ -105,10 +106,13 @@ def label_columns(store: Store, runs: Sequence[str]) -> dict[str, Any]:
 
 
 def item_columns(store: Store, runs: Sequence[str]) -> dict[str, Any]:
-    """One row per item that a verdict or label is about: item, cluster, slice (hashes). Items of one golden set and id are one cluster."""
+    """One row per item that a verdict or label is about: item, cluster, slice (hashes).
+
+    Items of one golden set and id are one cluster; of runs without items those of one id, for they may well be the same.
+    """
     sql = """
         SELECT hash(s.run_id, s.item_id) AS item,
-            hash(coalesce(r.golden, r.run_id), i."group" IS NULL, coalesce(i."group", s.item_id)) AS cluster,
+            hash(coalesce(r.golden, ''), i."group" IS NULL, coalesce(i."group", s.item_id)) AS cluster,
             hash(coalesce(i.slice, 'all')) AS slice
         FROM (SELECT run_id, item_id FROM verdicts WHERE list_contains($runs, run_id)
             UNION SELECT run_id, item_id FROM labels WHERE list_contains($runs, run_id)) s

@@ -220,9 +220,10 @@ def worst_items(store: Store, run_id: str, limit: int) -> list[str]:
 
 
 def judges_of(store: Store, run_id: str) -> set[str]:
-    """The judges of a run as they answered: `JUDGE@VERSION#PROMPT`."""
+    """The judges of a run as they answered: `JUDGE[@VERSION][#PROMPT]`."""
     rows = store.query("SELECT DISTINCT judge, judge_version, prompt FROM judges WHERE run_id = ?", [run_id])
-    return {f"{r['judge']}@{r['judge_version']}#{r['prompt']}" for r in rows}
+    parts = (("@", "judge_version"), ("#", "prompt"))
+    return {r["judge"] + "".join(f"{mark}{r[name]}" for mark, name in parts if r[name]) for r in rows}
 
 
 def newer_golden(store: Store, run_id: str) -> dict[str, Any] | None:
