@@ -139,7 +139,9 @@ def test_contradicting_items_files_are_told_apart(project: Path, evalh: Callable
     assert found.json == [{"n": 2}]
 
 
-def test_an_error_that_quotes_hostile_names_steers_no_terminal(evalh: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_quotes_hostile_names_steers_no_terminal(
+    evalh: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Names come from files and models: what they hold of escapes, titles and bells is shown, not sent."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evalh.toml").write_text("")
