@@ -1,6 +1,6 @@
 """Items through the tiers, many at a time and none in memory for longer than it takes. With the engine, all concurrency is here.
 
-    items ─ outputs ─ tier 1, a page in one thread ─ judges, a task for each item ─ rows, in bulk about once a second
+    items ─ outputs ─ tier 1, a page in one thread ─ judges, a task for each item ─ rows, in bulk every few seconds
 
 A window bounds how many items are on their way: who is ahead waits for who is behind, and memory stays flat.
 """
